@@ -1,0 +1,3 @@
+"""Benchmark and profile the kernels and training steps of large language models."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""What the evidence says: statistics, rates derived from cost, comparisons, verdicts."""

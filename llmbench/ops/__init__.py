@@ -1,0 +1,11 @@
+"""What can be measured: ops with their implementations, inputs, oracles and costs. Imports torch; workers only.
+
+A plugin writes `from llmbench.ops import attention` and decorates a function with `@attention.impl("name")`.
+"""
+
+from llmbench.ops.attention import attention
+from llmbench.ops.op import Cost, Expected, Impl, Op
+from llmbench.ops.params import AtLeast
+from llmbench.ops.registry import OPS, register
+
+__all__ = ["OPS", "AtLeast", "Cost", "Expected", "Impl", "Op", "attention", "register"]

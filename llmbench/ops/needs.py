@@ -1,0 +1,53 @@
+"""What an implementation can need of a machine, and the reason to give where it is missing."""
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable, Sequence
+
+from llmbench.errors import UsageError, nearest
+
+
+def unmet(needs: Sequence[str], device_type: str) -> str | None:
+    """The first need that a device of this type, with what is installed, does not meet; None if all are met.
+
+    Raises: UsageError for a need that nobody knows.
+    """
+    for need in needs:
+        if need not in NEEDS:
+            raise UsageError(f"unknown need {need!r}{nearest(need, NEEDS)}")
+        reason = NEEDS[need](device_type)
+        if reason is not None:
+            return reason
+    return None
+
+
+def _cuda(device_type: str) -> str | None:
+    return None if device_type == "cuda" else f"needs a CUDA device, this one is {device_type}"
+
+
+def _module(name: str, package: str) -> Callable[[str], str | None]:
+    def missing(_: str) -> str | None:
+        return None if importlib.util.find_spec(name) else f"needs the package {package}, which is not installed"
+
+    return missing
+
+
+def _inductor(device_type: str) -> str | None:
+    """torch.compile writes C++ for a CPU and Triton for a GPU."""
+    if device_type == "cuda":
+        return NEEDS["triton"](device_type)
+    compilers = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++"]
+    if any(shutil.which(c) for c in compilers):
+        return None
+    return f"needs a C++ compiler for torch.compile; looked for {' and '.join(compilers)}"
+
+
+NEEDS: dict[str, Callable[[str], str | None]] = {
+    "cuda": _cuda,
+    "triton": _module("triton", "triton"),
+    "inductor": _inductor,
+    "flash_attn": _module("flash_attn", "flash-attn"),
+    "flash_attn4": lambda d: _module("flash_attn", "flash-attn-4")(d) or _module("flash_attn.cute", "flash-attn-4")(d),
+}
+"""Need -> a function of the device type that gives the reason why it is not met, or None."""

@@ -1,0 +1,139 @@
+"""Ops and their implementations: the contract that a kernel fulfils to be measured.
+
+An implementation is `setup(p) -> fn(*inputs) -> outputs`. The op owns everything else: inputs, backward, oracle, cost.
+"""
+
+import hashlib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from torch import Generator, Tensor
+
+from llmbench.errors import UsageError
+from llmbench.ops.needs import unmet
+from llmbench.ops.params import param_specs
+from llmbench.suite.catalog import Constraint, ImplSpec, Isolation, OpSpec, Phase
+
+P = TypeVar("P")
+Fn = Callable[..., Any]  # *tensors -> a tensor or a tuple of tensors
+Setup = Callable[[P], Fn]
+
+KERNEL_PHASES: tuple[Phase, ...] = ("infer", "fwd", "bwd", "fwd_bwd")
+
+
+class Cost(NamedTuple):
+    """What one call must do at least: floating-point operations, bytes to and from memory, tokens; None if unknown."""
+
+    flop: float | None = None
+    bytes: float | None = None
+    tokens: float | None = None
+
+
+class Expected(NamedTuple):
+    """What an output should be: the reference, one precision above the inputs, and how far off it may be."""
+
+    name: str
+    ref: Tensor
+    allowed: float
+
+
+@dataclass(frozen=True)
+class Impl(Generic[P]):
+    """An implementation. `needs` are looked up in `ops.needs`; `backward_on` are the device types that have a backward.
+
+    `mutates` names inputs that it may change, `graphable` says that it can be captured in a CUDA graph, `compiled` that
+    its first call compiles (and is timed apart as `compile_time`).
+    """
+
+    name: str
+    setup: Setup[P]
+    phases: tuple[Phase, ...]
+    needs: tuple[str, ...] = ()
+    backward_on: tuple[str, ...] = ("cpu", "cuda")
+    mutates: tuple[str, ...] = ()
+    graphable: bool = True
+    compiled: bool = False
+
+    @property
+    def source_hash(self) -> str:
+        """Twelve hexadecimal digits of the file that defines it: evidence of what was measured."""
+        try:
+            text = inspect.getsource(inspect.getmodule(self.setup) or self.setup)
+        except (OSError, TypeError):
+            return ""
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def why_unavailable(self, phase: Phase | None, *, device_type: str) -> str | None:
+        """Why it cannot run on such a device (in that phase), or None."""
+        reason = unmet(self.needs, device_type)
+        if reason is None and phase in ("bwd", "fwd_bwd") and device_type not in self.backward_on:
+            reason = f"has no backward on {device_type}"
+        if reason is None and phase is not None and phase not in self.phases:
+            reason = f"does not offer phase {phase}"
+        return reason
+
+
+@dataclass(frozen=True)
+class Op(Generic[P]):
+    """An op: `inputs(p, generator)` makes tensors on the generator's device, `cost(p, phase)` says what a call must do.
+
+    Correctness comes from `reference`, an implementation in plain torch that is run one precision above the inputs, or
+    from `oracle(p, phase, inputs, douts)` where the whole reference would not fit into memory.
+    """
+
+    name: str
+    version: int
+    params: type[P]
+    inputs: Callable[[P, Generator], Sequence[Tensor]]
+    reference: Setup[P] | None = None
+    oracle: Callable[[P, Phase, Sequence[Tensor], Sequence[Tensor]], list[Expected]] | None = None
+    cost: Callable[[P, Phase], Cost] = lambda p, phase: Cost()
+    phases: tuple[Phase, ...] = KERNEL_PHASES
+    input_names: tuple[str, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    isolation: Isolation = "point"
+    doc: str = ""
+    impls: dict[str, Impl[P]] = field(default_factory=dict)
+
+    def impl(
+        self, name: str, *, needs: Sequence[str] = (), phases: Sequence[Phase] | None = None,
+        backward_on: Sequence[str] = ("cpu", "cuda"), mutates: Sequence[str] = (), graphable: bool = True,
+        compiled: bool = False,
+    ) -> Callable[[Setup[P]], Setup[P]]:  # fmt: skip
+        """A decorator that adds `setup(p) -> fn(*inputs) -> outputs` under a name.
+
+        Raises: UsageError when the op has an implementation of that name.
+        """
+
+        def add(setup: Setup[P]) -> Setup[P]:
+            if name in self.impls:
+                raise UsageError(f"op {self.name!r} already has an implementation {name!r}")
+            self.impls[name] = Impl(
+                name, setup, tuple(phases or self.phases), tuple(needs), tuple(backward_on), tuple(mutates), graphable,
+                compiled,
+            )  # fmt: skip
+            return setup
+
+        return add
+
+    def spec(self, device_type: str) -> OpSpec:
+        """The op as catalog data, with what cannot run on such a device and why."""
+        return OpSpec(
+            name=self.name,
+            version=self.version,
+            doc=self.doc,
+            params=param_specs(self.params),
+            phases=self.phases,
+            impls=tuple(
+                ImplSpec(i.name, _first_line(i.setup), i.phases, i.needs, i.why_unavailable(None, device_type=device_type))
+                for i in self.impls.values()
+            ),
+            constraints=self.constraints,
+            isolation=self.isolation,
+        )
+
+
+def _first_line(function: object) -> str:
+    return (inspect.getdoc(function) or "").split("\n")[0]

@@ -1,0 +1,1 @@
+"""How it is shown: tables and pages made from what `analyze` says."""

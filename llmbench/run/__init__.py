@@ -1,0 +1,1 @@
+"""Running: the parent that hands points to workers, the worker that measures them, the journal between them."""

@@ -1,0 +1,1 @@
+"""Evidence: records, the columns they are stored in, and the folders of runs."""

@@ -1,0 +1,91 @@
+"""Records: what a worker found out about one case in one process, and the metrics that it can hold.
+
+Standard library only: a worker on a bare machine imports this.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Status = Literal["ok", "wrong", "error", "oom", "timeout", "crashed", "skipped", "unavailable", "inferred"]
+CheckKind = Literal["oracle", "equals_baseline", "invariant", "none"]
+
+FAILED: frozenset[Status] = frozenset({"wrong", "error", "timeout", "crashed"})
+"""Statuses that make `run` exit 6."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A stored metric: its SI unit and which direction is better."""
+
+    name: str
+    unit: str
+    better: Literal["lower", "higher", "none"]
+    doc: str
+
+
+METRICS: dict[str, Metric] = {
+    m.name: m
+    for m in (
+        Metric("time", "s", "lower", "one call of the phase, median of the samples"),
+        Metric("compile_time", "s", "lower", "first call of a compiled implementation, in fresh compile caches"),
+        Metric("peak_memory", "B", "lower", "peak allocated above what was held before the call"),
+        Metric("peak_reserved", "B", "lower", "peak of the allocator's reserved memory above the base (CUDA)"),
+        Metric("peak_rss", "B", "lower", "peak resident memory of the process above the base (CPU)"),
+        Metric("max_error", "1", "lower", "largest absolute error against the oracle, over every output"),
+        Metric("rel_error", "1", "lower", "Frobenius norm of the error over that of the oracle, worst output"),
+        Metric("power", "W", "lower", "power drawn while the case was timed, median of the telemetry"),
+        Metric("sm_clock", "Hz", "none", "SM clock while the case was timed, median of the telemetry"),
+        Metric("memory_clock", "Hz", "none", "memory clock while the case was timed, median of the telemetry"),
+        Metric("temperature", "degC", "none", "temperature while the case was timed, highest of the telemetry"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A metric of a case, or of a `part` of it. `value` is the median of `samples`, `low` and `high` its 95 % CI.
+
+    The lists are parallel and in measured order: start on the monotonic clock (ns), block, calls in the sample, and
+    flags (`throttled`, `host_bound`, joined by commas, empty as a rule).
+    """
+
+    metric: str
+    value: float
+    part: str | None = None
+    low: float | None = None
+    high: float | None = None
+    samples: list[float] = field(default_factory=list)
+    sample_t_ns: list[int] = field(default_factory=list)
+    sample_block: list[int] = field(default_factory=list)
+    sample_calls: list[int] = field(default_factory=list)
+    sample_flags: list[str] = field(default_factory=list)
+    stop_reason: str | None = None
+    timer: str | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """How the outputs were checked on the very shape that is timed. `why` says why there is none."""
+
+    kind: CheckKind
+    passed: bool
+    why: str | None = None
+    allowed: float | None = None  # the allowance of the output nearest to its limit
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything known about one case in one process. A failure is a status with a reason, never a missing record."""
+
+    case_id: str
+    process: int
+    status: Status
+    why: str | None = None
+    measurements: list[Measurement] = field(default_factory=list)
+    check: Check | None = None
+    grad: Literal["on", "off"] | None = None  # whether the inputs asked for gradients
+    order: Literal["interleaved", "apart"] | None = None
+    impl_hash: str | None = None  # of the implementation's source: evidence, not identity
+    flop: float | None = None
+    bytes: float | None = None
+    tokens: float | None = None

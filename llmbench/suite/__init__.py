@@ -1,0 +1,1 @@
+"""What to measure: suites, their cases, and the catalog that they are checked against."""
