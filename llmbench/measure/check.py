@@ -1,0 +1,74 @@
+"""Whether outputs are right: compared with an oracle, on the very shape that is timed."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Wanted(Protocol):
+    """What an output should be: a reference of higher precision and the largest absolute error allowed."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def ref(self) -> Tensor: ...
+    @property
+    def allowed(self) -> float: ...
+
+
+class Judgement(NamedTuple):
+    """Errors over all outputs (`max_error` absolute, `rel_error` Frobenius), and what is wrong, None if nothing."""
+
+    max_error: float
+    rel_error: float
+    allowed: float
+    why: str | None
+
+
+def judge(outputs: Sequence[Tensor], wanted: Sequence[Wanted]) -> Judgement:
+    """Compares each output with its oracle; NaN and infinity never pass where the oracle is finite."""
+    if len(outputs) != len(wanted):
+        return Judgement(math.nan, math.nan, math.nan, f"gave {len(outputs)} outputs, wanted {len(wanted)}")
+    worst = Judgement(0.0, 0.0, math.inf, None)
+    nearest = -1.0
+    for got, want in zip(outputs, wanted, strict=True):
+        one = _judge_one(got, want)
+        if one.why is not None:
+            return one
+        share = one.max_error / want.allowed if want.allowed > 0 else 0.0
+        worst = Judgement(
+            max(worst.max_error, one.max_error),
+            max(worst.rel_error, one.rel_error),
+            want.allowed if share > nearest else worst.allowed,
+            None,
+        )
+        nearest = max(nearest, share)
+    return worst
+
+
+def _judge_one(got: Tensor, want: Wanted) -> Judgement:
+    if got.shape != want.ref.shape:
+        shapes = f"{tuple(got.shape)}, wanted {tuple(want.ref.shape)}"
+        return Judgement(math.nan, math.nan, want.allowed, f"{want.name} has shape {shapes}")
+    error = got.detach().to(want.ref.dtype).sub_(want.ref)
+    max_error = float(error.abs().max()) if error.numel() else 0.0
+    scale = float(torch.linalg.vector_norm(want.ref))
+    rel_error = float(torch.linalg.vector_norm(error)) / scale if scale else max_error
+    why = None
+    if not math.isfinite(max_error):
+        why = f"{want.name} has NaN or infinite values where the oracle has none"
+    elif max_error > want.allowed:
+        why = f"{want.name} is off by {max_error:.3g}, allowed {want.allowed:.3g} (relative {rel_error:.3g})"
+    return Judgement(max_error, rel_error, want.allowed, why)
+
+
+def changed(inputs: Sequence[Tensor], pristine: Sequence[Tensor], names: Sequence[str], mutates: Sequence[str]) -> str | None:
+    """"changed its input 'k'" for the first input that differs and may not; None if there is none."""
+    for i, (now, before) in enumerate(zip(inputs, pristine, strict=True)):
+        name = names[i] if i < len(names) else f"input {i}"
+        if name not in mutates and not torch.equal(now, before):
+            return f"changed its input {name!r}"
+    return None

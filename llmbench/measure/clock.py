@@ -1,0 +1,72 @@
+"""Clocks: how long a call takes, on the host or on the device. `timer` in the evidence names the one that was used."""
+
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import NamedTuple, Protocol
+
+import torch
+
+Call = Callable[[], object]
+
+
+class Reading(NamedTuple):
+    """One sample: seconds a call, start on the host's monotonic clock (ns), calls in the sample."""
+
+    time_s: float
+    t_ns: int
+    calls: int = 1
+
+
+class Clock(Protocol):
+    """Measures `n` calls, each preceded by `before`, which is not part of the time."""
+
+    timer: str
+
+    def block(self, call: Call, *, before: Call, n: int) -> list[Reading]:
+        """`n` readings in measured order."""
+        ...
+
+
+class WallClock:
+    """`time.perf_counter_ns` around each call: for work that is done when the call returns."""
+
+    timer = "perf_counter"
+
+    def block(self, call: Call, *, before: Call, n: int) -> list[Reading]:
+        """`n` readings; the outputs of a call are freed outside of its time."""
+        readings = []
+        for _ in range(n):
+            before()
+            start = perf_counter_ns()
+            out = call()
+            end = perf_counter_ns()
+            del out
+            readings.append(Reading((end - start) / 1e9, start))
+        return readings
+
+
+class EventClock:
+    """CUDA events around each call on the current stream; the block is queued at once and read after one wait."""
+
+    timer = "cuda_event"
+
+    def block(self, call: Call, *, before: Call, n: int) -> list[Reading]:
+        """`n` readings of device time; the flush is ordered before the first event, so it never leaks into the time."""
+        pairs = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(n)]
+        starts = []
+        for first, last in pairs:
+            before()
+            starts.append(perf_counter_ns())
+            first.record()
+            out = call()
+            last.record()
+            del out
+        torch.cuda.synchronize()
+        return [
+            Reading(first.elapsed_time(last) / 1e3, start) for (first, last), start in zip(pairs, starts, strict=True)
+        ]
+
+
+def clock_for(device_type: str) -> Clock:
+    """The clock of a device type."""
+    return EventClock() if device_type == "cuda" else WallClock()

@@ -1,0 +1,164 @@
+"""Runs on disk: `results/<suite>/<device>/<utc>-<sha7>/` with `run.json`, `records.parquet` and `telemetry.parquet`.
+
+`run.json` is written last: a folder without it is a run that was not closed.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llmbench.codec import from_plain, to_plain
+from llmbench.errors import RunError, nearest
+from llmbench.machine.fingerprint import Machine
+from llmbench.store.record import METRICS, Measurement, Record
+from llmbench.store.schema import TELEMETRY, records_schema
+from llmbench.suite.case import Case
+from llmbench.suite.suite import Match, Suite
+
+MANIFEST, RECORDS, TELEMETRY_FILE, JOURNAL = "run.json", "records.parquet", "telemetry.parquet", "journal.jsonl"
+SCHEMA = "llmbench.manifest/1"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Which code was measured: the commit of the working directory, and a hash of llmbench's and the plugins' sources."""
+
+    commit: str | None
+    dirty: bool
+    source_hash: str
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a run is, known before its first case: the first line of its journal."""
+
+    run_id: str
+    suite: Suite
+    suite_path: str
+    only: Match
+    quick: bool
+    machine: Machine
+    versions: dict[str, str]
+    code: Code
+    started: str  # UTC, ISO 8601
+    param_types: dict[str, str]
+    campaign_id: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`run.json`: the header again, and how the run ended."""
+
+    header: Header
+    complete: bool
+    counts: dict[str, int]  # cases by status; a case with several processes counts once, by its worst
+    notes: tuple[str, ...] = ()
+    wall_s: float = 0.0
+    point_wall_s: dict[str, float] = field(default_factory=dict)  # by point_id, mean over processes
+    ledger_s: dict[str, float] = field(default_factory=dict)  # seconds of the workers by stage
+
+
+def write_run(
+    folder: Path, manifest: Manifest, found: Sequence[tuple[Case, Record]], telemetry: Sequence[Mapping[str, object]]
+) -> None:
+    """Writes the parquet files, then `run.json`; each whole or not at all."""
+    header = manifest.header
+    schema = records_schema(header.param_types, [a.name for a in header.suite.axes if a.values[0].label is not None])
+    rows = [row for case, record in found for row in _rows(header, case, record)]
+    _write_parquet(folder / RECORDS, rows, schema.with_metadata({"llmbench": json.dumps(to_plain(header))}))
+    _write_parquet(folder / TELEMETRY_FILE, [{"run_id": header.run_id, **r} for r in telemetry], TELEMETRY)
+    body = json.dumps({"schema": SCHEMA, **to_plain(manifest)}, indent=1)
+    _replace(folder / MANIFEST, body.encode() + b"\n")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a closed run. Raises: RunError saying what to do, when the folder holds none."""
+    path = folder / MANIFEST
+    try:
+        body = json.loads(path.read_text())
+        if body.get("schema") != SCHEMA:
+            raise RunError(f"{path}: schema {body.get('schema')!r}, this llmbench reads {SCHEMA!r}")
+        return from_plain(Manifest, body)
+    except FileNotFoundError:
+        if (folder / JOURNAL).exists():
+            raise RunError(f"{folder}: the run was not closed; close it with: llmbench run --resume {folder}") from None
+        raise RunError(f"{folder}: no run here, {MANIFEST} is missing") from None
+    except NotADirectoryError:
+        raise RunError(f"{folder}: a run is a folder, this is a file") from None
+    except (ValueError, AttributeError) as e:
+        raise RunError(f"{path}: not a manifest: {e}") from e
+
+
+def find_run(name: str, results: Path, *, closed: bool = True) -> Path:
+    """The folder that RUN stands for: a path, `latest`, or `latest:SUITE` under `results`.
+
+    `closed`: only runs with a `run.json` count as latest; otherwise those with a journal.
+    Raises: RunError with what there is.
+    """
+    if name != "latest" and not name.startswith("latest:"):
+        if not Path(name).exists():
+            raise RunError(f"{name}: no such run; give a folder, latest or latest:SUITE")
+        return Path(name)
+    suite = name.partition(":")[2]
+    marker = MANIFEST if closed else JOURNAL
+    runs = sorted(results.glob(f"{suite or '*'}/*/*/{marker}"), key=lambda p: p.parent.name)
+    runs = [r for r in runs if r.relative_to(results).parts[0] != "reference"]
+    if runs:
+        return runs[-1].parent
+    suites = sorted({p.relative_to(results).parts[0] for p in results.glob(f"*/*/*/{marker}")} - {"reference"})
+    if suite and suites:
+        raise RunError(f"{name}: no run of suite {suite!r} under {results}{nearest(suite, suites)}")
+    raise RunError(f"{name}: no run under {results}; measure one with: llmbench run attention")
+
+
+def _rows(header: Header, case: Case, record: Record) -> list[dict[str, object]]:
+    """One row a metric; one with a null metric for a case without a result."""
+    machine, versions = header.machine, header.versions
+    check = record.check
+    common: dict[str, object] = {
+        "run_id": header.run_id, "case_id": case.case_id, "point_id": case.point_id, "suite": header.suite.name,
+        "op": case.op, "op_version": case.op_version, "impl": case.impl, "phase": case.phase,
+        "is_baseline": case.is_baseline, "cache": case.cache, "process": record.process, "status": record.status,
+        "why": record.why, "order": record.order, "grad": record.grad, "impl_hash": record.impl_hash,
+        "check_kind": check and check.kind, "check_why": check and check.why, "check_allowed": check and check.allowed,
+        "flop": record.flop, "bytes": record.bytes, "tokens": record.tokens,
+        "device": machine.device, "device_name": machine.device_name, "device_key": machine.device_key,
+        "arch": machine.arch, "host": machine.facts.get("host"), "torch": versions.get("torch"),
+        "triton": versions.get("triton"), "driver": versions.get("driver"), "commit": header.code.commit,
+        "started": header.started, "quick": header.quick, "campaign_id": header.campaign_id, "world_size": 1, "rank": 0,
+    }  # fmt: skip
+    common |= {f"p_{k}": v for k, v in case.params.items()} | {f"axis_{k}": v for k, v in case.axes.items()}
+    return [common | _metric_columns(m) for m in record.measurements] or [common]
+
+
+def _metric_columns(m: Measurement) -> dict[str, object]:
+    known = METRICS.get(m.metric)
+    return {
+        "metric": m.metric, "part": m.part, "value": m.value, "low": m.low, "high": m.high,
+        "unit": known and known.unit, "better": known and known.better, "n": len(m.samples) or 1,
+        "samples": m.samples, "sample_t_ns": m.sample_t_ns, "sample_block": m.sample_block,
+        "sample_calls": m.sample_calls, "sample_flags": m.sample_flags, "stop_reason": m.stop_reason, "timer": m.timer,
+    }  # fmt: skip
+
+
+def _write_parquet(path: Path, rows: Sequence[Mapping[str, object]], schema: pa.Schema) -> None:
+    columns = {f.name: pa.array([r.get(f.name) for r in rows], f.type) for f in schema}
+    partial = path.with_name(path.name + ".partial")
+    # no dictionary encoding: other readers would see categories, and `part` would change its type when empty
+    pq.write_table(pa.table(columns, schema=schema), partial, use_dictionary=False, compression="zstd")
+    os.replace(partial, path)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as f:
+        f.write(content)
+        f.flush()
+        os.fsync(f.fileno())
+    os.replace(partial, path)
