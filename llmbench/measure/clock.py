@@ -52,7 +52,7 @@ class EventClock:
 
     def block(self, call: Call, *, before: Call, n: int) -> list[Reading]:
         """`n` readings of device time; the flush is ordered before the first event, so it never leaks into the time."""
-        pairs = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(n)]
+        pairs = [(_event(), _event()) for _ in range(n)]
         starts = []
         for first, last in pairs:
             before()
@@ -65,6 +65,10 @@ class EventClock:
         return [
             Reading(first.elapsed_time(last) / 1e3, start) for (first, last), start in zip(pairs, starts, strict=True)
         ]
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
 
 def clock_for(device_type: str) -> Clock:

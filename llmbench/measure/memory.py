@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 
@@ -43,7 +44,7 @@ def _peak_cpu(call: Callable[[], object]) -> dict[str, int]:
     held = peak = 0
     assert p.profiler is not None
     for event in p.profiler.kineto_results.events():
-        if event.name() == "[memory]" and event.device_type() == torch.autograd.DeviceType.CPU:
+        if event.name() == "[memory]" and event.device_type() == DeviceType.CPU:
             held += event.nbytes()
             peak = max(peak, held)
     rss = _peak_rss(call)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Literal
 
 from llmbench.measure.clock import Call, Clock
 from llmbench.orderstat import relative_half_width
@@ -45,7 +46,7 @@ class Samples:
 
 def sample(
     targets: Sequence[Target], *, clock: Clock, before: Call, target_ci: float, max_s: float, min_samples: int,
-    on_block: Callable[[str, str], None] = lambda stage, key: None,
+    on_block: Callable[[Literal["warm-up", "time"], str], None] = lambda stage, key: None,
 ) -> dict[str, Samples]:  # fmt: skip
     """Samples by key, in blocks that go through the targets forth and back (A B C, C B A, ...).
 

@@ -4,8 +4,8 @@ A plugin writes `from llmbench.ops import attention` and decorates a function wi
 """
 
 from llmbench.ops.attention import attention
-from llmbench.ops.op import Cost, Expected, Impl, Op
+from llmbench.ops.op import Cost, Expected, Impl, Op, Unavailable
 from llmbench.ops.params import AtLeast
 from llmbench.ops.registry import OPS, register
 
-__all__ = ["OPS", "AtLeast", "Cost", "Expected", "Impl", "Op", "attention", "register"]
+__all__ = ["OPS", "AtLeast", "Cost", "Expected", "Impl", "Op", "Unavailable", "attention", "register"]

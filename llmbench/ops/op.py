@@ -23,6 +23,10 @@ Setup = Callable[[P], Fn]
 KERNEL_PHASES: tuple[Phase, ...] = ("infer", "fwd", "bwd", "fwd_bwd")
 
 
+class Unavailable(Exception):  # noqa: N818  (a status, not an error)
+    """Raised by an implementation that cannot serve this case on this machine, with the reason."""
+
+
 class Cost(NamedTuple):
     """What one call must do at least: floating-point operations, bytes to and from memory, tokens; None if unknown."""
 

@@ -1,7 +1,6 @@
 """Which ops there are: the built-in ones, and those of plugins."""
 
 import importlib
-import os
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Any
@@ -12,6 +11,7 @@ from llmbench.suite.catalog import Catalog, DeviceSpec, ParamSpec
 
 OPS: dict[str, Op[Any]] = {}
 ENTRY_POINTS = "llmbench.plugins"
+_loaded: set[str] = set()
 
 
 def register(op: Op[Any]) -> Op[Any]:
@@ -22,6 +22,8 @@ def register(op: Op[Any]) -> Op[Any]:
     """
     if op.name in OPS:
         raise UsageError(f"there already is an op {op.name!r}")
+    if op.reference is None and {"bwd", "fwd_bwd"} & set(op.phases):
+        raise UsageError(f"op {op.name!r}: phases bwd and fwd_bwd need a reference, which says what the outputs look like")
     types = param_types()
     for spec in op.spec("cpu").params:
         if types.get(spec.name, spec.type) != spec.type:
@@ -39,26 +41,33 @@ def param_types() -> dict[str, str]:
     return {s.name: s.type for s in specs}
 
 
-def load_plugins(named: Sequence[str] = ()) -> None:
+def load_plugins(named: Sequence[str] = ()) -> list[str]:
     """Imports the plugins of installed packages (entry points) and of a suite (`module` or `module:function`).
 
-    A `module:function` is called without arguments after its module is imported.
+    A `module:function` is called without arguments after its module is imported. Each is loaded once. An installed
+    plugin that is broken is a note and stops nobody; one that the suite names must load.
     Raises: UsageError naming the plugin and what went wrong.
     """
+    notes = []
     for entry in entry_points(group=ENTRY_POINTS):
-        if not os.environ.get("LLMBENCH_NO_PLUGINS"):
+        try:
             _load(entry.value)
+        except UsageError as e:
+            notes.append(str(e))
     for plugin in named:
         _load(plugin)
+    return notes
 
 
-def catalog(device: DeviceSpec, versions: dict[str, str]) -> Catalog:
+def catalog(device: DeviceSpec, versions: dict[str, str], notes: Sequence[str] = ()) -> Catalog:
     """Everything that this interpreter offers on a device."""
     device_type = device.device.split(":")[0]
-    return Catalog(device=device, ops=tuple(op.spec(device_type) for op in OPS.values()), versions=versions)
+    return Catalog(device=device, ops=tuple(op.spec(device_type) for op in OPS.values()), versions=versions, notes=tuple(notes))
 
 
 def _load(plugin: str) -> None:
+    if plugin in _loaded:
+        return
     module, _, function = plugin.partition(":")
     try:
         target: Any = importlib.import_module(module)
@@ -66,7 +75,6 @@ def _load(plugin: str) -> None:
             target = getattr(target, name)
         if function:
             target()
-    except UsageError:
-        raise
     except Exception as e:
         raise UsageError(f"plugin {plugin!r} cannot be loaded: {type(e).__name__}: {e}") from e
+    _loaded.add(plugin)

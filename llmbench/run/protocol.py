@@ -99,6 +99,6 @@ def decode(line: bytes | str) -> Message:
     if version != VERSION or kind not in _TYPES:
         raise ProtocolError(f"worker protocol: version {version}, type {kind!r}; this side speaks version {VERSION}")
     try:
-        return from_plain(_TYPES[kind], body)  # type: ignore[no-any-return]
+        return from_plain(_TYPES[kind], body)
     except ValueError as e:
         raise ProtocolError(f"worker protocol: {kind}: {e}") from e

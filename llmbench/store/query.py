@@ -76,9 +76,9 @@ def read_run(folder: Path) -> Run:
     axes = _prefixed(table, "axis_")
     rows = [
         Row(
-            *values,
+            **dict(zip(_PLAIN, values, strict=True)),
             params={k: column[i] for k, column in params.items() if column[i] is not None},
-            axes={k: column[i] for k, column in axes.items() if column[i] is not None},
+            axes={k: str(column[i]) for k, column in axes.items() if column[i] is not None},
         )
         for i, values in enumerate(plain)
     ]

@@ -1,7 +1,7 @@
 """The columns of `records.parquet`: a fixed part, `p_<name>` for every parameter, `axis_<name>` for bundle labels.
 
-Every file of one installation has the same columns in the same order, so that DuckDB, polars and pandas read a folder of
-runs with one plain glob.
+Every file of one installation has the same columns in the same order, so that DuckDB, polars and pandas read a folder
+of runs with one plain glob.
 
 History: 1 (0.1.0) the first.
 """
@@ -13,7 +13,7 @@ import pyarrow as pa
 VERSION = 1
 
 AXIS_NAMES = ("heads", "lengths", "model", "optimizer", "precision", "shape")
-"""Names of bundles whose `axis_` column every file has; a suite that names a bundle otherwise adds a column of its own."""
+"""Names of bundles whose `axis_` column every file has; a bundle of another name adds a column to its own runs."""
 
 _TEXT, _INT, _REAL, _FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
@@ -39,8 +39,8 @@ TELEMETRY = pa.schema(
     {
         "run_id": _TEXT, "process": _INT, "t_ns": _INT, "power_w": _REAL, "energy_j": _REAL, "sm_clock_hz": _REAL,
         "memory_clock_hz": _REAL, "temperature_degc": _REAL, "utilisation": _REAL, "memory_utilisation": _REAL,
-        "throttle_reasons": _TEXT, "other_processes": _INT,
-    }  # fmt: skip
+        "throttle_reasons": _INT, "throttle_names": _TEXT, "other_processes": _INT,
+    }
 )
 
 _PARAM_TYPES = {"int": _INT, "float": _REAL, "str": _TEXT, "bool": _FLAG}

@@ -78,6 +78,7 @@ class Catalog:
     device: DeviceSpec
     ops: tuple[OpSpec, ...]
     versions: dict[str, str]
+    notes: tuple[str, ...] = ()  # what went wrong without stopping anybody, e.g. an installed plugin that does not load
 
     def op(self, name: str) -> OpSpec | None:
         """The op of that name, or None."""

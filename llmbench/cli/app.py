@@ -1,0 +1,59 @@
+"""The list of commands. Each lives in a file of its own that is imported only when it is asked for: `--help` is quick."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from llmbench import __version__
+from llmbench.errors import LlmbenchError
+
+COMMANDS = {
+    "run": "Measure a suite and store the evidence.",
+    "report": "Show what a run found.",
+    "list": "List ops, implementations, suites or metrics.",
+    "plan": "Show the cases of a suite and how long they will take.",
+    "schema": "Print the JSON Schema of suites, for editors.",
+    "doctor": "Tell what is on this machine, what is missing and why.",
+    "worker": "Describe or measure in this very process, without a parent.",
+}
+"""Command -> its line in `--help`: the first line of the docstring of `command` in `llmbench.cli.<name>`."""
+
+
+def build(argv: Sequence[str]) -> typer.Typer:
+    """The application: the command that `argv` asks for is imported, the others are only listed."""
+    app = typer.Typer(
+        no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )  # fmt: skip
+    app.callback(invoke_without_command=True)(llmbench)
+    asked = next((a for a in argv if not a.startswith("-")), None)
+    for name, text in COMMANDS.items():
+        if name == asked:
+            app.command(name)(importlib.import_module(f"llmbench.cli.{name}").command)
+        else:
+            app.command(name, help=text)(_listed)
+    return app
+
+
+def run_app(argv: Sequence[str]) -> None:
+    """Runs the command line; every error that llmbench raises on purpose is one message and its exit code."""
+    try:
+        build(argv)()
+    except LlmbenchError as e:
+        print(f"llmbench: {e}", file=sys.stderr)
+        sys.exit(e.exit_code)
+
+
+def llmbench(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    """Benchmark and profile the kernels and training steps of large language models."""
+    if version:
+        print(f"llmbench {__version__}")
+        raise typer.Exit
+
+
+def _listed() -> None:
+    """Stands in for a command in the list of commands; `build` puts the real one there when it is asked for."""

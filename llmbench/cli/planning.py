@@ -1,0 +1,66 @@
+"""From the words of a command line to what is to be measured, and that as a plan for people or machines."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from llmbench.codec import to_plain
+from llmbench.run.describe import describe
+from llmbench.run.plan import estimate_s, units_of
+from llmbench.run.session import Order, points_of
+from llmbench.suite.bundled import find
+from llmbench.suite.load import read, resolve
+from llmbench.suite.narrow import quick as quickly
+from llmbench.suite.narrow import suite_filter
+
+
+def order_of(
+    suite: str, *, results: Path, device: str | None, only: Sequence[str], quick: bool, processes: int | None
+) -> Order:
+    """What is asked for. Raises: SuiteError, UsageError, MachineError."""
+    path = find(suite)
+    text = read(path)
+    catalog = describe(device=device, plugins=text.plugins, plugin_path=path.parent)
+    resolved = resolve(text, catalog)
+    if quick:
+        resolved = quickly(resolved)
+    if processes is not None:
+        resolved = replace(resolved, measure=replace(resolved.measure, processes=processes))
+    order = Order(resolved, path, catalog, results, only=suite_filter(list(only), resolved), quick=quick)
+    points_of(resolved, order.only)  # a filter that leaves nothing is told before anything is written
+    return order
+
+
+def print_plan(order: Order, *, as_json: bool) -> None:
+    """The cases in order and the estimated wall time; as JSON it is what `llmbench worker --cases` takes."""
+    points = points_of(order.suite, order.only)
+    units = units_of(order.suite, points)
+    wall_s = estimate_s(order.suite, units, order.results)
+    if as_json:
+        document = {
+            "schema": "llmbench.plan/1", "suite": order.suite.name, "device": order.suite.device,
+            "plugins": list(order.suite.plugins), "estimated_wall_s": round(wall_s, 1),
+            "cases": sum(len(p.cases) for p in points), "units": [to_plain(u) for u in units],
+        }  # fmt: skip
+        print(json.dumps(document))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    why = {i.name: i.why_unavailable for i in order.suite.op.impls}
+    for point in points:
+        for case in point.cases:
+            params = " ".join(f"{k}={v}" for k, v in {**case.axes, **_told(case.params, order)}.items())
+            reason = case.skip and f"skipped: {case.skip}" or (why[case.impl] and f"unavailable: {why[case.impl]}")
+            console.print(f"{case.case_id}  {case.impl:<16} {case.phase:<8}{escape(params)}  {escape(reason or '')}".rstrip())
+    cases, processes = sum(len(p.cases) for p in points), order.suite.measure.processes
+    several = f" in each of {processes} processes" if processes > 1 else ""
+    console.print(f"{cases} cases at {len(points)} points{several}, about {wall_s / 60:.1f} minutes on {order.suite.device}")
+
+
+def _told(params: dict[str, int | float | str | bool], order: Order) -> dict[str, int | float | str | bool]:
+    """The parameters that an axis without labels sets; bundles are told by their label, the rest is the same for all."""
+    plain = {a.name for a in order.suite.axes if a.values[0].label is None}
+    return {k: v for k, v in params.items() if k in plain}

@@ -1,0 +1,151 @@
+"""A worker process on this machine, as its parent holds it."""
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+from typing import IO
+
+from llmbench.errors import MachineError, ProtocolError
+from llmbench.run.protocol import Hello, Message, Unit, decode, encode
+
+START_S = 120.0  # importing torch from a cold network disk takes a minute
+LOG_TAIL = 1500  # characters of a dead worker's output that go into the reason
+
+
+class WorkerDied(Exception):  # noqa: N818  (an event that the runner handles)
+    """The worker ended on its own. `signal` is the number that killed it, or None; `exit_code` else."""
+
+    def __init__(self, returncode: int, log: str) -> None:
+        self.signal = -returncode if returncode < 0 else None
+        self.exit_code, self.log = returncode, log
+        super().__init__(self.reason)
+
+    @property
+    def reason(self) -> str:
+        """`killed by SIGSEGV` or `exited with code 1`, and the last line that it wrote, if any."""
+        if self.signal is None:
+            how = f"exited with code {self.exit_code}"
+        else:
+            try:
+                how = f"killed by {signal.Signals(self.signal).name}"
+            except ValueError:
+                how = f"killed by signal {self.signal}"
+        last = next((line.strip() for line in reversed(self.log.splitlines()) if line.strip()), "")
+        return f"{how}; last output: {last[:300]}" if last else how
+
+
+class LocalWorker:
+    """Starts a worker in a session of its own, so that Ctrl-C reaches the parent alone and a kill reaches all of it."""
+
+    def __init__(
+        self, *, device: str, plugins: Sequence[str], plugin_path: Path, log: Path, python: str = sys.executable
+    ) -> None:
+        self._log_path = log
+        self._log_start = log.stat().st_size if log.exists() else 0
+        child_in, self._to_child = os.pipe()
+        self._from_child, child_out = os.pipe()
+        command = [python, "-m", "llmbench.run.serve", "--serve", f"{child_in},{child_out}", "--device", device]
+        command += [arg for plugin in plugins for arg in ("--plugin", plugin)] + ["--path", str(plugin_path)]
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(child_in, child_out),
+                start_new_session=True, env=worker_environment(device),
+            )  # fmt: skip
+        os.close(child_in)
+        os.close(child_out)
+        self._reader: IO[bytes] = os.fdopen(self._from_child, "rb", buffering=0)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._reader, selectors.EVENT_READ)
+        self._buffer = b""
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id, which is its process group's too."""
+        return self.process.pid
+
+    def hello(self) -> Hello:
+        """The worker's first message. Raises: MachineError with what it wrote, when it does not come up."""
+        deadline = monotonic() + START_S
+        try:
+            while monotonic() < deadline:
+                message = self.receive(1.0)
+                if isinstance(message, Hello):
+                    return message
+        except WorkerDied as e:
+            raise MachineError(f"the worker did not start: {e.log.strip() or e.reason}") from e
+        self.kill()
+        raise MachineError(f"the worker did not start within {START_S:.0f} s; its output is in {self._log_path}")
+
+    def send(self, unit: Unit) -> None:
+        """Hands over a unit. Raises: WorkerDied when nobody takes it."""
+        data = memoryview(encode(unit))
+        try:
+            while data:
+                data = data[os.write(self._to_child, data) :]
+        except BrokenPipeError:
+            raise self._died() from None
+
+    def receive(self, timeout_s: float) -> Message | None:
+        """The next message, or None when none comes in time. Raises: WorkerDied after the last one; ProtocolError."""
+        while b"\n" not in self._buffer:
+            if not self._selector.select(timeout_s):
+                return None
+            chunk = self._reader.read(1 << 20)
+            if not chunk:
+                raise self._died()
+            self._buffer += chunk
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        try:
+            return decode(line)
+        except ProtocolError:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """Lets an idle worker end; one that does not is killed."""
+        self._close_input()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            pass
+        self.kill()
+
+    def kill(self) -> None:
+        """Kills the worker and all that it started; returns when it is gone."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        self._close_input()
+        self._selector.close()
+        self._reader.close()
+
+    def _close_input(self) -> None:
+        if self._to_child >= 0:
+            os.close(self._to_child)
+            self._to_child = -1
+
+    def _died(self) -> WorkerDied:
+        try:
+            returncode = self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:  # it closed its end and lives on: not one of ours any more
+            self.process.kill()
+            returncode = self.process.wait()
+        self.kill()
+        with self._log_path.open("rb") as log:
+            log.seek(max(self._log_start, self._log_path.stat().st_size - LOG_TAIL))
+            return WorkerDied(returncode, log.read().decode(errors="replace"))
+
+
+def worker_environment(device: str) -> dict[str, str]:
+    """The environment of a worker. On a CPU torch.compile gets no pool of processes of its own to outlive anybody."""
+    env = dict(os.environ)
+    if device == "cpu":
+        env.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    return env

@@ -1,0 +1,43 @@
+"""What a run will do: its units in order, and how long that will take."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from llmbench.errors import RunError
+from llmbench.run.protocol import Unit
+from llmbench.store.runs import find_run, read_manifest
+from llmbench.suite.case import Point
+from llmbench.suite.suite import Suite
+
+START_S = 4.0  # a worker's imports, as seen on a 2-core machine
+CASE_S = 1.0  # build, check and memory pass of a case without history; compiling takes longer, tiny kernels less
+
+
+def units_of(suite: Suite, points: Sequence[Point]) -> list[Unit]:
+    """Every unit of work: the points in order, once a process, process by process so that drift meets them alike."""
+    return [
+        Unit(point.point_id, process, point.cases, suite.measure, suite.probes, suite.seed)
+        for process in range(suite.measure.processes)
+        for point in points
+    ]
+
+
+def to_measure(unit: Unit) -> int:
+    """Cases of a unit that are not skipped."""
+    return sum(case.skip is None for case in unit.cases)
+
+
+def estimate_s(suite: Suite, units: Sequence[Unit], results: Path) -> float:
+    """Wall seconds that the units will take, from the newest run of this suite on this device where there is one."""
+    known = _point_wall_s(suite, results)
+    guess = [known.get(u.point_id, to_measure(u) * (suite.measure.max_s + CASE_S)) for u in units]
+    return sum(guess) + START_S * len({u.process for u in units})
+
+
+def _point_wall_s(suite: Suite, results: Path) -> dict[str, float]:
+    try:
+        manifest = read_manifest(find_run(f"latest:{suite.name}", results))
+    except RunError:
+        return {}
+    same = manifest.header.suite.device == suite.device and manifest.header.suite.measure == suite.measure
+    return manifest.point_wall_s if same else {}

@@ -1,0 +1,181 @@
+"""The runner: hands units to workers, journals what they find, and outlives whatever they die of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import NamedTuple
+
+from llmbench.run.journal import Journal
+from llmbench.run.listener import Listener
+from llmbench.run.local import LocalWorker, WorkerDied
+from llmbench.run.lock import DeviceLock
+from llmbench.run.oom import KillCounter
+from llmbench.run.plan import to_measure
+from llmbench.run.protocol import Found, Hello, Stage, Telemetry, Unit, UnitDone
+from llmbench.store.record import Record, Status
+from llmbench.suite.case import Case
+from llmbench.suite.suite import Suite
+
+TICK_S = 0.25  # how often a silent worker's deadline is looked at
+
+
+class Death(NamedTuple):
+    """How a worker ended in the middle of a unit: the case that was on (None: the point as a whole), and why."""
+
+    case_id: str | None
+    status: Status
+    why: str
+
+
+@dataclass
+class Workers:
+    """The worker of the moment: started when needed, in a fresh process for each `process` of the suite."""
+
+    suite: Suite
+    folder: Path
+    plugin_path: Path
+    lock: DeviceLock
+    current: LocalWorker | None = None
+    process: int = -1
+    startup_s: float = 0.0
+
+    def start(self, process: int) -> tuple[LocalWorker, Hello]:
+        """A new worker in place of the current one. Raises: MachineError when it does not come up."""
+        self.stop()
+        begin = monotonic()
+        self.current = LocalWorker(
+            device=self.suite.device, plugins=self.suite.plugins, plugin_path=self.plugin_path,
+            log=self.folder / "worker.log",
+        )  # fmt: skip
+        self.process = process
+        self.lock.uses(self.current.pid)
+        hello = self.current.hello()
+        self.startup_s += monotonic() - begin
+        return self.current, hello
+
+    def get(self, process: int) -> LocalWorker:
+        """The worker of a process of the suite."""
+        if self.current is not None and self.process == process:
+            return self.current
+        return self.start(process)[0]
+
+    def stop(self) -> None:
+        """Ends the current worker, if any."""
+        if self.current is not None:
+            self.current.stop()
+            self.current = None
+
+    def drop(self) -> None:
+        """Forgets a worker that is dead, or kills one that hangs."""
+        if self.current is not None:
+            self.current.kill()
+            self.current = None
+
+
+@dataclass
+class Runner:
+    """Runs units one after the other."""
+
+    suite: Suite
+    workers: Workers
+    journal: Journal
+    listener: Listener
+    ledger_s: dict[str, float] = field(default_factory=dict)
+
+    def run(self, units: Sequence[Unit], *, until: float | None = None) -> bool:
+        """Whether all units were measured; False when the monotonic time `until` came first."""
+        for unit in units:
+            if until is not None and monotonic() >= until:
+                return False
+            self._unit(unit)
+        return True
+
+    def _unit(self, unit: Unit) -> None:
+        begin = monotonic()
+        self.ledger_s = {}
+        for case in unit.cases:
+            if case.skip is not None:
+                self._found(unit, case, Record(case.case_id, unit.process, "skipped", why=case.skip))
+        todo = [c for c in unit.cases if c.skip is None]
+        if self.suite.isolation == "case":
+            for case in todo:
+                self._apart(unit, case)
+                self.workers.stop()
+        elif to_measure(unit):
+            self._together(unit, todo)
+        self.journal.unit(unit.key, monotonic() - begin, self.ledger_s)
+
+    def _together(self, unit: Unit, todo: list[Case]) -> None:
+        """Measures cases in one worker. If it dies, the suspect is run alone: guilty if it dies again, and the others go
+        on together; if it survives, nobody is to blame for sure, and the others are run apart."""
+        died_before = False
+        while todo:
+            left, death = self._attempt(unit, todo)
+            if death is None:
+                return
+            suspect = next((c for c in left if c.case_id == death.case_id), None)
+            if suspect is None:
+                if died_before:
+                    self._blame(unit, left, death)
+                    return
+                died_before = True
+            elif death.status == "timeout" or len(todo) == 1:
+                self._blame(unit, [suspect], death)
+            elif self._apart(unit, suspect):
+                for case in left:
+                    if case is not suspect:
+                        self._apart(unit, case)
+                return
+            todo = [c for c in left if c is not suspect]
+
+    def _apart(self, unit: Unit, case: Case) -> bool:
+        """Measures one case alone; whether the worker survived it."""
+        left, death = self._attempt(unit, [case])
+        if death is not None:
+            self._blame(unit, left, death)
+        return death is None
+
+    def _blame(self, unit: Unit, cases: Sequence[Case], death: Death) -> None:
+        for case in cases:
+            self._found(unit, case, Record(case.case_id, unit.process, death.status, why=death.why))
+
+    def _attempt(self, unit: Unit, cases: Sequence[Case]) -> tuple[list[Case], Death | None]:
+        """Has one worker measure the cases; those without a record afterwards, and its death if it died."""
+        waiting = {c.case_id: c for c in cases}
+        stage, case_id = "inputs", None
+        kills = KillCounter()
+        worker = self.workers.get(unit.process)
+        deadline = monotonic() + unit.measure.timeout_s
+        try:
+            worker.send(Unit(unit.point_id, unit.process, tuple(cases), unit.measure, unit.probes, unit.seed))
+            while True:
+                message = worker.receive(TICK_S)
+                if message is not None:
+                    deadline = monotonic() + unit.measure.timeout_s
+                if isinstance(message, Stage):
+                    stage, case_id = message.stage, message.case_id
+                    self.listener.stage(stage, waiting.get(case_id or ""))
+                elif isinstance(message, Found):
+                    self._found(unit, waiting.pop(message.record.case_id), message.record)
+                elif isinstance(message, Telemetry):
+                    self.journal.telemetry(unit.process, message.rows)
+                elif isinstance(message, UnitDone):
+                    self._add(message.ledger_s)
+                    return list(waiting.values()), None
+                elif monotonic() > deadline:
+                    why = f"{stage} took longer than {unit.measure.timeout_s:g} s (measure.timeout_s)"
+                    self.workers.drop()
+                    return list(waiting.values()), Death(case_id, "timeout", why)
+        except WorkerDied as e:
+            self.workers.drop()
+            status, reason = kills.explain(e)
+            return list(waiting.values()), Death(case_id, status, f"{stage}: worker {reason}")
+
+    def _found(self, unit: Unit, case: Case, record: Record) -> None:
+        self.journal.record(unit.key, record)
+        self.listener.found(case, record)
+
+    def _add(self, ledger_s: dict[str, float]) -> None:
+        for stage, seconds in ledger_s.items():
+            self.ledger_s[stage] = self.ledger_s.get(stage, 0.0) + seconds

@@ -1,0 +1,211 @@
+"""A worker process: the program behind `llmbench worker`, and what a run starts. Needs torch and the standard library.
+
+    llmbench worker --describe [--device D] [--plugin MODULE[:FUNCTION]]...   the catalog as JSON
+    llmbench worker --cases FILE --out FILE [--device D]                      measures a plan without a parent
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+try:
+    import torch
+except ImportError as missing:
+    print(f"llmbench: {sys.executable} cannot import torch: {missing}; pip install 'llmbench[run]'", file=sys.stderr)  # noqa: T201
+    sys.exit(3)
+
+from llmbench.codec import from_plain, to_plain
+from llmbench.errors import LlmbenchError, ProtocolError, UsageError
+from llmbench.machine.probe import describe_device, probe, versions
+from llmbench.ops.registry import catalog, load_plugins
+from llmbench.run.arguments import parse
+from llmbench.run.ledger import Ledger
+from llmbench.run.limits import limit_memory
+from llmbench.run.protocol import Found, Hello, Message, Stage, StageName, Telemetry, Unit, UnitDone, decode, encode
+from llmbench.run.telemetry import Telemetry as Readings
+from llmbench.run.worker import Bench, measure_unit
+
+PLAN_SCHEMA = "llmbench.plan/1"
+CATALOG_SCHEMA = "llmbench.catalog/1"
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code: 0, 2 for bad input, 3 when this machine cannot."""
+    args = parse(sys.argv[1:] if argv is None else argv)
+    try:
+        if args.serve:
+            return _serve(args)
+        if args.describe:
+            return _describe(args)
+        if args.cases and args.out:
+            return _cases(args)
+        raise UsageError("llmbench worker: give --describe, or --cases FILE --out FILE")
+    except LlmbenchError as e:
+        print(f"llmbench: {e}", file=sys.stderr)  # noqa: T201
+        return e.exit_code
+
+
+def _serve(args: argparse.Namespace) -> int:
+    """Serves a parent over two descriptors, until it closes its end or dies."""
+    in_fd, out_fd = (int(fd) for fd in args.serve.split(","))
+    _die_with_parent()
+    inbox: queue.Queue[Unit | None] = queue.Queue()
+    busy = threading.Event()
+    threading.Thread(target=_read_units, args=(in_fd, inbox, busy), daemon=True).start()
+    hello, measure = _open_bench(args, lambda message: _write(out_fd, encode(message)), _stage_writer(out_fd))
+    _write(out_fd, encode(hello))
+    while (unit := inbox.get()) is not None:
+        busy.set()
+        measure(unit)
+        busy.clear()
+    return 0
+
+
+def _open_bench(
+    args: argparse.Namespace, emit: Callable[[Message], None], stage: Callable[[StageName, str | None], None]
+) -> tuple[Hello, Callable[[Unit], None]]:
+    """Loads plugins and opens the device; what to say first, and the function that measures a unit."""
+    sys.path.extend(args.path)
+    notes = load_plugins(args.plugin)
+    spec = describe_device(args.device)
+    device = torch.device(spec.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    machine = probe(spec.device)
+    ledger = Ledger()
+    telemetry = Readings(device)
+    bench = Bench(device, machine, emit, _both(ledger.enter, stage), ledger, telemetry)
+
+    def measure(unit: Unit) -> None:
+        limit_memory(unit.measure.memory_limit, device)
+        with telemetry.sampling("power" in unit.probes):
+            measure_unit(unit, bench)
+        rows = telemetry.drain()
+        if rows:
+            emit(Telemetry(rows))
+
+    hello = Hello(os.getpid(), machine, versions(), tuple([*notes, *telemetry.notes]))
+    return hello, measure
+
+
+def _both(enter: Callable[[str], None], say: Callable[[StageName, str | None], None]) -> Callable[[StageName, str | None], None]:
+    def stage(name: StageName, case_id: str | None) -> None:
+        enter(name)
+        say(name, case_id)
+
+    return stage
+
+
+def _stage_writer(out_fd: int) -> Callable[[StageName, str | None], None]:
+    """Says which stage of which case begins; the lines of the sampling loop are encoded once."""
+
+    @lru_cache(maxsize=1024)
+    def line(name: StageName, case_id: str | None) -> bytes:
+        return encode(Stage(name, case_id))
+
+    return lambda name, case_id: _write(out_fd, line(name, case_id))
+
+
+def _read_units(in_fd: int, inbox: "queue.Queue[Unit | None]", busy: threading.Event) -> None:
+    """Units from the parent. When it closes its end while a unit is measured it died: then so does this whole group."""
+    with os.fdopen(in_fd, "rb") as lines:
+        for line in lines:
+            inbox.put(cast(Unit, decode(line)))
+    if busy.is_set():
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+    inbox.put(None)
+
+
+def _die_with_parent() -> None:
+    """Asks Linux to kill this process when its parent dies, even while native code holds the interpreter."""
+    if not sys.platform.startswith("linux"):
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the call
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _describe(args: argparse.Namespace) -> int:
+    """Prints the catalog. What imports print goes to stderr: stdout is one JSON document."""
+    out_fd = os.dup(1)
+    os.dup2(2, 1)
+    sys.path.extend(args.path)
+    notes = load_plugins(args.plugin)
+    found = catalog(describe_device(args.device), versions(), notes)
+    _write(out_fd, json.dumps({"schema": CATALOG_SCHEMA, **to_plain(found)}).encode() + b"\n")
+    return 0
+
+
+def _cases(args: argparse.Namespace) -> int:
+    """Measures the units of a plan one after the other; those that `--out` holds already are left out."""
+    plan = _read_plan(Path(args.cases))
+    args.device = args.device or str(plan["device"])
+    args.plugin = [*plan.get("plugins", []), *args.plugin]
+    out = Path(args.out)
+    done = _done(out)
+    with out.open("ab", buffering=0) as file:
+
+        def emit(message: Message) -> None:
+            _write(file.fileno(), encode(message))
+            if isinstance(message, Found | UnitDone):
+                os.fsync(file.fileno())
+
+        hello, measure = _open_bench(args, emit, lambda name, case_id: None)
+        emit(hello)
+        units = [from_plain(Unit, u) for u in plan["units"]]
+        for unit in units:
+            if unit.key not in done:
+                measure(unit)
+                print(f"llmbench: {unit.point_id} process {unit.process} done", file=sys.stderr)  # noqa: T201
+    return 0
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+    try:
+        plan: dict[str, Any] = json.loads(path.read_text())
+        if plan.get("schema") != PLAN_SCHEMA:
+            raise UsageError(f"{path}: schema {plan.get('schema')!r}, wanted {PLAN_SCHEMA!r}; make it with: llmbench plan SUITE --json")
+        for unit in plan["units"]:
+            from_plain(Unit, unit)
+        return plan
+    except OSError as e:
+        raise UsageError(f"{path}: {e.strerror}") from e
+    except (ValueError, KeyError, AttributeError, TypeError) as e:
+        raise UsageError(f"{path}: no plan: {e}; make one with: llmbench plan SUITE --json") from e
+
+
+def _done(out: Path) -> set[tuple[str, int]]:
+    """Units that an earlier call finished; a half-written last line is cut off."""
+    if not out.exists():
+        return set()
+    data = out.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        with out.open("r+b") as file:
+            file.truncate(len(whole))
+    try:
+        messages = [decode(line) for line in whole.splitlines()]
+    except ProtocolError as e:
+        raise UsageError(f"{out}: not a worker's output: {e}") from e
+    return {(m.point_id, m.process) for m in messages if isinstance(m, UnitDone)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,258 @@
+"""A run from its first line to its last: folder, lock, journal, workers, and the closing of the books."""
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import NamedTuple
+
+from llmbench.errors import MachineError, RunError
+from llmbench.machine.fingerprint import slug
+from llmbench.run.code import code_of
+from llmbench.run.journal import Journal, Journaled, read_journal
+from llmbench.run.listener import Listener
+from llmbench.run.lock import DeviceLock, device_lock
+from llmbench.run.plan import estimate_s, to_measure, units_of
+from llmbench.run.protocol import Hello, Unit
+from llmbench.run.runner import Runner, Workers
+from llmbench.store.record import FAILED, Record, Status
+from llmbench.store.runs import MANIFEST, Code, Header, Manifest, read_manifest, write_run
+from llmbench.suite.case import Case, Point, expand, only
+from llmbench.suite.catalog import Catalog
+from llmbench.suite.suite import Match, Suite
+
+WORST: tuple[Status, ...] = (
+    "crashed", "timeout", "wrong", "error", "oom", "inferred", "ok", "skipped", "unavailable",
+)  # fmt: skip
+"""A case with several processes counts by the first of these that any of them has."""
+
+
+class Order(NamedTuple):
+    """What is asked for: a suite, which of its cases, and where the results go."""
+
+    suite: Suite
+    suite_path: Path
+    catalog: Catalog
+    results: Path
+    only: Match = {}
+    quick: bool = False
+    campaign_id: str | None = None
+
+
+class Outcome(NamedTuple):
+    """How a run ended. `counts`: cases by status; those that were not reached are in none."""
+
+    folder: Path
+    complete: bool
+    interrupted: bool
+    cases: int
+    counts: dict[str, int]
+
+    @property
+    def failed(self) -> bool:
+        """Whether any case is wrong, error, crashed or timed out."""
+        return any(self.counts.get(status, 0) for status in FAILED)
+
+
+def start(order: Order, listener: Listener, *, max_minutes: float | None = None) -> Outcome:
+    """Runs a suite. Raises: MachineError when the device is in use, or no worker comes up; nothing is left behind then."""
+    begin = monotonic()
+    suite = order.suite
+    code = code_of(suite.plugins, order.suite_path.parent)
+    with device_lock(suite.device, run=suite.name) as lock:
+        folder = _new_folder(order, code)
+        workers = Workers(suite, folder, order.suite_path.parent, lock)
+        try:
+            _, hello = workers.start(0)
+            header = _header(order, code, hello, folder)
+            journal = Journal(folder)
+            journal.header(header)
+        except BaseException:
+            workers.drop()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return _carry_out(folder, Journaled(header), journal, workers, listener, begin, max_minutes, order.results)
+
+
+def resume(
+    folder: Path, listener: Listener, *, force: bool = False, max_minutes: float | None = None,
+    changed_suite: str | None = None,
+) -> Outcome:  # fmt: skip
+    """Goes on with a run that was stopped, killed or interrupted. `changed_suite`: how its suite differs now, if it does.
+
+    Raises: RunError when there is nothing to resume; MachineError when device, torch, triton, code or suite are not what
+    they were (`force` goes on and records it).
+    """
+    begin = monotonic()
+    found = read_journal(folder)
+    suite, path = found.header.suite, Path(found.header.suite_path).parent
+    with device_lock(suite.device, run=str(folder)) as lock:
+        found = read_journal(folder, mend=True)
+        if _is_complete(folder):
+            return _outcome(folder, found, complete=True, interrupted=False)
+        workers = Workers(suite, folder, path, lock)
+        try:
+            _, hello = workers.start(_first_open(found))
+            differences = _differences(found.header, hello, code_of(suite.plugins, path), changed_suite)
+            if differences and not force:
+                raise MachineError(
+                    f"{folder}: not resumed, since it would mix what cannot be compared: {'; '.join(differences)}. "
+                    "Go on all the same with --force, or run the suite anew"
+                )
+        except BaseException:
+            workers.drop()
+            raise
+        journal = Journal(folder)
+        for note in ["resumed", *(f"forced: {d}" for d in differences)]:
+            journal.note(note)
+            found.notes.append(note)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        return _carry_out(folder, found, journal, workers, listener, begin, max_minutes, None)
+
+
+def points_of(suite: Suite, match: Match) -> list[Point]:
+    """The points of a run. Raises: RunError when `match` leaves none."""
+    points = only(expand(suite), match)
+    if not points:
+        raise RunError(f"--only leaves no case of suite {suite.name!r}")
+    return points
+
+
+def _carry_out(
+    folder: Path, found: Journaled, journal: Journal, workers: Workers, listener: Listener, begin: float,
+    max_minutes: float | None, results: Path | None,
+) -> Outcome:  # fmt: skip
+    """Measures the units that are open, then closes the run, interrupted or not."""
+    header = found.header
+    units = units_of(header.suite, points_of(header.suite, header.only))
+    open_units = [u for u in units if u.key not in found.units]
+    cases = sum(len(u.cases) for u in units)
+    listener.begins(
+        cases=cases,
+        done=cases - sum(len(u.cases) for u in open_units),
+        estimate_s=estimate_s(header.suite, open_units, results) if results else 0.0,
+    )
+    for note in header.notes:
+        listener.note(note)
+    interrupted = complete = False
+    try:
+        complete = Runner(header.suite, workers, journal, listener).run(
+            open_units, until=None if max_minutes is None else begin + max_minutes * 60
+        )
+        workers.stop()
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        workers.drop()
+        journal.close()
+        listener.ends()
+    return close(folder, complete=complete, interrupted=interrupted, wall_s=monotonic() - begin)
+
+
+def close(folder: Path, *, complete: bool, interrupted: bool = False, wall_s: float = 0.0) -> Outcome:
+    """Writes parquet and `run.json` from the journal."""
+    found = read_journal(folder)
+    header = found.header
+    units = units_of(header.suite, points_of(header.suite, header.only))
+    outcome = _outcome(folder, found, complete=complete, interrupted=interrupted)
+    manifest = Manifest(
+        header, complete, outcome.counts, notes=tuple(dict.fromkeys([*header.notes, *found.notes])), wall_s=wall_s,
+        point_wall_s=_mean_by_point(found.wall_s), ledger_s=found.ledger_s,
+    )  # fmt: skip
+    write_run(folder, manifest, list(_in_order(units, found)), found.telemetry)
+    return outcome
+
+
+def _in_order(units: Sequence[Unit], found: Journaled) -> list[tuple[Case, Record]]:
+    """Every record with its case, in the order of the suite."""
+    pairs = []
+    for unit in units:
+        records = {r.case_id: r for r in found.units.get(unit.key, ())}
+        pairs += [(c, records[c.case_id]) for c in unit.cases if c.case_id in records]
+    return pairs
+
+
+def _outcome(folder: Path, found: Journaled, *, complete: bool, interrupted: bool) -> Outcome:
+    points = points_of(found.header.suite, found.header.only)
+    statuses: dict[str, list[Status]] = {}
+    for records in found.units.values():
+        for record in records:
+            statuses.setdefault(record.case_id, []).append(record.status)
+    counts = Counter(min(seen, key=WORST.index) for seen in statuses.values())
+    return Outcome(
+        folder, complete, interrupted, cases=sum(len(p.cases) for p in points),
+        counts={s: counts[s] for s in WORST if counts[s]},
+    )  # fmt: skip
+
+
+def _mean_by_point(wall_s: Mapping[tuple[str, int], float]) -> dict[str, float]:
+    by_point: dict[str, list[float]] = {}
+    for (point_id, _), seconds in wall_s.items():
+        by_point.setdefault(point_id, []).append(seconds)
+    return {point_id: sum(all_s) / len(all_s) for point_id, all_s in by_point.items()}
+
+
+def _first_open(found: Journaled) -> int:
+    """The process of the first unit that is not done."""
+    units = units_of(found.header.suite, points_of(found.header.suite, found.header.only))
+    return next((u.process for u in units if u.key not in found.units and to_measure(u)), 0)
+
+
+def _is_complete(folder: Path) -> bool:
+    return (folder / MANIFEST).exists() and read_manifest(folder).complete
+
+
+def _new_folder(order: Order, code: Code) -> Path:
+    """A folder that nobody else has: `results/<suite>/<device>/<utc>-<sha7>`."""
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{(code.commit or code.source_hash)[:7]}"
+    parent = order.results / order.suite.name / slug(order.catalog.device.device, order.catalog.device.name)
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for suffix in ("", *(f"-{i}" for i in range(2, 100))):
+            try:
+                (parent / (name + suffix)).mkdir()
+                return parent / (name + suffix)
+            except FileExistsError:
+                continue
+    except OSError as e:
+        raise RunError(f"{parent}: cannot write results here: {e.strerror}; choose another folder with --results") from e
+    raise RunError(f"{parent}: a hundred runs within one second")
+
+
+def _header(order: Order, code: Code, hello: Hello, folder: Path) -> Header:
+    return Header(
+        run_id="/".join(folder.parts[-3:]),
+        suite=order.suite,
+        suite_path=str(order.suite_path.resolve()),
+        only=order.only,
+        quick=order.quick,
+        machine=hello.machine,
+        versions=hello.versions,
+        code=code,
+        started=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        param_types={p.name: p.type for op in order.catalog.ops for p in op.params},
+        campaign_id=order.campaign_id,
+        notes=tuple(dict.fromkeys([*order.catalog.notes, *hello.notes])),
+    )
+
+
+def _differences(header: Header, hello: Hello, code: Code, changed_suite: str | None) -> list[str]:
+    """What is not as it was when the run began, one text each."""
+    pairs = [
+        ("device", header.machine.device_key, hello.machine.device_key),
+        ("torch", header.versions.get("torch"), hello.versions.get("torch")),
+        ("triton", header.versions.get("triton"), hello.versions.get("triton")),
+        ("code", header.code.source_hash[:12], code.source_hash[:12]),
+    ]
+    found = [f"{name} was {before}, is {now}" for name, before, now in pairs if before != now]
+    if header.machine.device_key != hello.machine.device_key:
+        keys = {k for k in {**header.machine.key, **hello.machine.key}}
+        changed = [
+            f"{k} {header.machine.key.get(k)} -> {hello.machine.key.get(k)}"
+            for k in sorted(keys)
+            if header.machine.key.get(k) != hello.machine.key.get(k)
+        ]
+        found[0] = f"device differs: {', '.join(changed)}"
+    return found + ([changed_suite] if changed_suite else [])
