@@ -1,0 +1,76 @@
+"""Metrics that follow from time, cost and the device's peaks: computed on read, never stored."""
+
+from dataclasses import dataclass
+
+from llmbench.analyze.stats import Estimate
+from llmbench.machine.peaks import peak_bytes_per_s, peak_flop_per_s
+from llmbench.store.query import Row
+from llmbench.store.record import Metric
+
+DERIVED: dict[str, Metric] = {
+    m.name: m
+    for m in (
+        Metric("flop_per_s", "FLOP/s", "higher", "FLOP of the call over its time"),
+        Metric("bytes_per_s", "B/s", "higher", "least traffic of the call (each input and output once) over its time"),
+        Metric("tokens_per_s", "1/s", "higher", "tokens of the call over its time"),
+        Metric(
+            "flop_peak_fraction", "1", "higher", "FLOP/s over the dense datasheet peak of the dtype that multiplies"
+        ),
+        Metric("bytes_peak_fraction", "1", "higher", "B/s over the datasheet bandwidth; only with a cold cache"),
+        Metric("intensity", "FLOP/B", "none", "arithmetic intensity: FLOP over bytes of the call"),
+        Metric("speedup", "1", "higher", "time of the baseline of the point over that of the case, paired by blocks"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a case achieves, each None where its cost, its time or the device's peak is unknown. SI units."""
+
+    flop_per_s: Estimate | None = None
+    bytes_per_s: Estimate | None = None
+    tokens_per_s: Estimate | None = None
+    flop_peak_fraction: float | None = None
+    bytes_peak_fraction: float | None = None
+    intensity: float | None = None
+
+
+def derive(row: Row, *, time_s: Estimate | None) -> Rates:
+    """The rates of the case that `row` is about (any row of it), given its time."""
+    flop_per_s, bytes_per_s = rate(row.flop, time_s), rate(row.bytes, time_s)
+    return Rates(
+        flop_per_s=flop_per_s,
+        bytes_per_s=bytes_per_s,
+        tokens_per_s=rate(row.tokens, time_s),
+        flop_peak_fraction=_fraction(flop_per_s, _peak_flop_per_s(row)),
+        # a warm cache serves part of the traffic: the memory's bandwidth is no ceiling then
+        bytes_peak_fraction=_fraction(bytes_per_s, peak_bytes_per_s(row.device_name)) if row.cache == "cold" else None,
+        intensity=row.flop / row.bytes if row.flop and row.bytes else None,
+    )
+
+
+def rate(amount: float | None, time_s: Estimate | None) -> Estimate | None:
+    """`amount` a second; the interval of the time turned over: its lower bound gives the upper one."""
+    if not amount or time_s is None or time_s.value <= 0:
+        return None
+    if not time_s.low or not time_s.high:
+        return Estimate(amount / time_s.value)
+    return Estimate(amount / time_s.value, amount / time_s.high, amount / time_s.low, time_s.basis)
+
+
+def multiplies_in(row: Row) -> str | None:
+    """The dtype that matrix products run in: what autocast casts to, else the storage dtype; None if it has neither."""
+    autocast, dtype = row.params.get("autocast", "none"), row.params.get("dtype")
+    chosen = dtype if autocast == "none" else autocast
+    return None if chosen is None else str(chosen)
+
+
+def _peak_flop_per_s(row: Row) -> float | None:
+    dtype = multiplies_in(row)
+    if dtype is None:
+        return None
+    return peak_flop_per_s(row.device_name, dtype, "tf32" if row.params.get("matmul") == "tf32" else "ieee")
+
+
+def _fraction(achieved: Estimate | None, peak: float | None) -> float | None:
+    return achieved.value / peak if achieved is not None and peak else None

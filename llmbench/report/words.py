@@ -1,0 +1,241 @@
+"""A summary in words, the same for terminal and markdown: titles, cells, notes, reasons. Nothing is escaped yet."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import NamedTuple
+
+from llmbench.analyze.facts import Facts
+from llmbench.analyze.stats import Estimate
+from llmbench.analyze.summary import Line, Summary, counted
+from llmbench.orderstat import MIN_SAMPLES
+from llmbench.report.scale import (
+    BYTE_RATES,
+    FLOP_RATES,
+    TIMES,
+    Scale,
+    bytes_text,
+    digits,
+    percent_text,
+    scale_of,
+    scaled,
+)
+from llmbench.suite.catalog import Scalar
+
+COMPUTE_INTENSITY = 40.0
+"""FLOP/B from which an op is shown in FLOP/s and below in B/s: decode with 32 query heads a kv head in bf16 has 32,
+causal attention over 512 tokens has 64 or more, optimizers and losses less than 10."""
+
+SHOWN_CASES = 3  # of those that share a reason, named one by one
+
+
+class Columns(NamedTuple):
+    """The columns of a report, those that no line fills left out: key -> heading."""
+
+    headings: dict[str, str]
+    rate: Scale
+    by_flop: bool
+
+
+@dataclass(frozen=True)
+class Aside:
+    """A reason and the cases that share it; `where` is empty when it holds for all of `name`."""
+
+    name: str
+    status: str
+    where: str
+    why: str
+
+
+def named(facts: Mapping[str, Scalar]) -> str:
+    """`seq_len=512 heads=gqa`; implementation and phase by their value alone."""
+    return " ".join(_value(v) if k in ("impl", "phase") else f"{k}={_value(v)}" for k, v in facts.items())
+
+
+def title_of(line: Line) -> str:
+    """What tells the point of this line from the others: `fwd seq_len=512 heads=gqa`."""
+    return named(line.point) or line.op
+
+
+def name_of(line: Line) -> str:
+    """What tells this line from the rest of its point: the implementation, or what the baseline names."""
+    own = named(line.variant)
+    return own if "impl" in line.point and own else f"{line.impl} {own}".strip()
+
+
+def columns_of(summary: Summary) -> Columns:
+    """Which columns the lines can fill, in which unit of rate."""
+    timed = [line for line in summary.lines if line.time is not None]
+    intensities = [line.rates.intensity for line in timed if line.rates.intensity is not None]
+    has_flop = any(line.rates.flop_per_s for line in timed)
+    has_bytes = any(line.rates.bytes_per_s for line in timed)
+    by_flop = has_flop and not (has_bytes and intensities and median(intensities) < COMPUTE_INTENSITY)
+    rates = [r.value for line in timed if (r := rate_of(line, by_flop=by_flop)) is not None]
+    scale = scale_of(median(rates) if rates else 1.0, FLOP_RATES if by_flop else BYTE_RATES)
+    training = any(line.phase == "step" for line in timed)
+    candidates = {
+        "time": ("time", bool(timed)),
+        "spread": ("±", any(line.time and line.time.half_width is not None for line in timed)),
+        "rate": (scale.unit, bool(rates)),
+        "peak": ("% peak", any(peak_of(line, by_flop=by_flop) is not None for line in timed)),
+        "tokens": ("tokens/s", training and any(line.rates.tokens_per_s for line in timed)),
+        "memory": ("peak mem", any(line.peak_memory for line in timed)),
+        "speedup": ("speed-up", any(line.speedup for line in timed)),
+        "interval": ("95 % CI", any(line.speedup and line.speedup.low is not None for line in timed)),
+    }
+    return Columns({k: heading for k, (heading, filled) in candidates.items() if filled}, scale, by_flop)
+
+
+def cells_of(line: Line, columns: Columns, *, time_unit: Scale) -> dict[str, str]:
+    """The cells of a line that is `ok`, by column; the same keys as the headings."""
+    half_width, ratio, tokens = line.time and line.time.half_width, line.speedup, line.rates.tokens_per_s
+    rate = rate_of(line, by_flop=columns.by_flop)
+    cells = {
+        "time": scaled(line.time and line.time.value, time_unit),
+        "spread": "" if half_width is None else f"±{percent_text(half_width, 2 if half_width < 0.1 else 0)}",
+        "rate": "" if rate is None else scaled(rate.value, columns.rate, 3, unit=False),
+        "peak": percent_text(peak_of(line, by_flop=columns.by_flop), 1),
+        "tokens": "" if tokens is None else digits(tokens.value),
+        "memory": bytes_text(line.peak_memory and line.peak_memory.value),
+        "speedup": ("baseline" if line.is_baseline else "") if ratio is None else _ratio(ratio.value, ratio.paired),
+        "interval": ""
+        if ratio is None or ratio.low is None
+        else f"[{digits(ratio.low, 3)}, {digits(ratio.high or 0, 3)}]",
+    }
+    return {key: cells[key] for key in columns.headings}
+
+
+def time_unit_of(lines: Iterable[Line]) -> Scale:
+    """One unit of time for a point, so that its column can be compared by eye: that of its fastest line."""
+    return scale_of(min((line.time.value for line in lines if line.time), default=0.0), TIMES)
+
+
+def rate_of(line: Line, *, by_flop: bool) -> Estimate | None:
+    """FLOP/s or B/s of the line."""
+    return line.rates.flop_per_s if by_flop else line.rates.bytes_per_s
+
+
+def peak_of(line: Line, *, by_flop: bool) -> float | None:
+    """The share of the device's peak that goes with the rate."""
+    return line.rates.flop_peak_fraction if by_flop else line.rates.bytes_peak_fraction
+
+
+def notes_of(line: Line) -> list[str]:
+    """What weakens the numbers of a line, in a word or two each."""
+    words = {"few_samples": "few samples", "host_bound": "host-bound", "processes_differ": "processes differ"}
+    notes = [
+        words.get(f.name, f.name) + ("" if f.share is None or f.name == "noisy" else f" {percent_text(f.share)}")
+        for f in line.flags
+    ]
+    return [*notes, *(["grad off"] if line.grad == "off" and line.phase != "infer" else [])]
+
+
+def set_aside(summary: Summary) -> set[str]:
+    """The case ids of lines that a table leaves out: an implementation unavailable for one reason in a whole phase."""
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for line in summary.lines:
+        groups.setdefault((name_of(line), line.phase), []).append(line)
+    hidden = [g for g in groups.values() if {(x.status, x.why) for x in g} == {("unavailable", g[0].why)}]
+    return {line.case_id for group in hidden for line in group}
+
+
+def asides(summary: Summary) -> list[Aside]:
+    """Every reason once, with the cases that share it. Reasons that differ in their numbers alone are one."""
+    groups: dict[tuple[str, str, str], list[Line]] = {}
+    for line in summary.lines:
+        if line.status != "ok":
+            alike = re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "#", line.why or "")
+            groups.setdefault((name_of(line), line.status, alike), []).append(line)
+    return [
+        Aside(
+            name, status, _where(lines, [x for x in summary.lines if name_of(x) == name]), lines[0].why or "no reason"
+        )
+        for (name, status, _), lines in groups.items()
+    ]
+
+
+def heading(facts: Facts) -> list[tuple[str, str]]:
+    """The head of a report as pairs of a label and what it says."""
+    versions = [f"{k} {v}" for k, v in facts.versions.items() if k in ("torch", "triton", "driver", "cuda")]
+    measured = [f"cache {facts.cache}", facts.order, *([f"{facts.processes} processes"] if facts.processes > 1 else [])]
+    baseline = [f"baseline {named(facts.baseline)}"] if facts.baseline else []
+    told = named({k: facts.constants[k] for k in facts.told})
+    dirty = " with uncommitted changes" if facts.dirty else ""
+    pairs = [
+        ("suite", f"{facts.suite} ({facts.op})" if facts.suite != facts.op else facts.suite),
+        ("device", f"{facts.device_name} ({facts.device}, {facts.arch})"),
+        ("run", " · ".join(filter(None, [facts.run_id, _minute(facts.started), _wall_text(facts.wall_s)]))),
+        ("code", " · ".join([f"commit {(facts.commit or 'unknown')[:12]}{dirty}", *versions])),
+        ("measured", " · ".join([*measured, *baseline])),
+        ("all cases", told),
+        *((axis, _bundle(labels, facts.constants)) for axis, labels in facts.bundles.items()),
+        ("cases", counted(facts.counts) or "none"),
+    ]
+    return [(label, text) for label, text in pairs if text]
+
+
+def legend(summary: Summary, columns: Columns, *, best: str = "*") -> list[str]:
+    """How to read the table: only what it shows. `best` is how the fastest line of a point is marked."""
+    timed = [line for line in summary.lines if line.time is not None]
+    bases = {line.time.basis for line in timed if line.time is not None}
+    texts = ["time: median of one call"]
+    if "samples" in bases:
+        texts.append("± half its 95 % CI over the samples of one process")
+    if "processes" in bases:
+        texts.append("± half its 95 % CI over processes")
+    if "range" in bases:
+        texts.append("± half the range of the CIs of its processes, too few for a CI over processes")
+    if "speedup" in columns.headings:
+        paired = any(line.speedup and line.speedup.paired for line in timed)
+        texts.append("speed-up: time of the baseline over that of the case" + (", paired by block" if paired else ""))
+    if "interval" in columns.headings and 1 < summary.facts.processes < MIN_SAMPLES:
+        few = summary.facts.processes
+        texts.append(f"its CI: bootstrap over {few} processes and their blocks, too narrow where processes differ most")
+    if any(line.speedup and not line.speedup.paired for line in timed):
+        texts.append("~ not paired, so drift between the two is in it")
+    if any(line.best for line in timed):
+        texts.append(f"{best} least time of its point")
+    return texts
+
+
+def _wall_text(wall_s: float) -> str:
+    """How long a run took: `95 s`, `12 min`; nothing where it is unknown."""
+    return "" if wall_s <= 0 else f"{wall_s:.0f} s" if wall_s < 120 else f"{wall_s / 60:.0f} min"
+
+
+def _where(lines: Sequence[Line], all_of_it: Sequence[Line]) -> str:
+    """The fewest facts that name exactly these lines among `all_of_it`; else the titles of the first few."""
+    shared = {k: v for k, v in lines[0].point.items() if all(line.point.get(k) == v for line in lines)}
+    for key in list(shared):
+        fewer = {k: v for k, v in shared.items() if k != key}
+        if _count(fewer, all_of_it) == len(lines):
+            shared = fewer
+    if _count(shared, all_of_it) == len(lines):
+        return named(shared)
+    titles = [title_of(line) for line in lines]
+    more = len(titles) - SHOWN_CASES
+    return "; ".join(titles[:SHOWN_CASES]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _count(facts: Mapping[str, Scalar], lines: Sequence[Line]) -> int:
+    return sum(all(line.point.get(k) == v for k, v in facts.items()) for line in lines)
+
+
+def _bundle(labels: Mapping[str, Mapping[str, Scalar]], constants: Mapping[str, Scalar]) -> str:
+    """What each label stands for, less what all of them set alike."""
+    return " · ".join(
+        f"{label}: {named({k: v for k, v in sets.items() if k not in constants})}" for label, sets in labels.items()
+    )
+
+
+def _ratio(value: float, paired: bool) -> str:
+    return f"{'' if paired else '~'}{digits(value, 3)}x"
+
+
+def _value(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _minute(started: str) -> str:
+    return started[:16].replace("T", " ") + " UTC"

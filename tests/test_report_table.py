@@ -1,0 +1,158 @@
+"""The terminal's table: what it shows at which width, and that text from records is only ever text."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from example_runs import cases_of, make_row, make_run, make_suite, time_row
+from rich.cells import cell_len
+from rich.console import Console
+
+from llmbench.analyze.summary import WORST_FIRST, summarise
+from llmbench.report import table
+
+WIDTHS = [80, 100, 160]
+
+
+def printed(rows, width=100, suite=None, **header):
+    """What the table of a run of these rows looks like on a file."""
+    out = io.StringIO()
+    table.show(summarise(make_run(rows, suite, **header)), Console(file=out, width=width))
+    return out.getvalue()
+
+
+def timed(samples=((2e-3,), (1e-3,), (4e-3,)), **changes):
+    """Two points of three implementations."""
+    cases = cases_of(make_suite())
+    return [time_row(c, samples=list(samples[i % 3]) * 10, flop=1e11, **changes) for i, c in enumerate(cases)]
+
+
+def line_of(text, start):
+    return next(line for line in text.splitlines() if line[2:].startswith(start))
+
+
+def test_a_line_reads_time_rate_peak_and_speedup():
+    text = printed(timed())
+    assert line_of(text, "naive").split() == [
+        "naive", "2.000", "ms", "±0.00%", "50.0", "5.1%", "0.500x", "[0.500,", "0.500]",
+    ]  # fmt: skip
+    assert line_of(text, "flash").split()[-1] == "baseline"
+    assert next(line for line in text.splitlines() if line.startswith("* ")).startswith("* flash")
+
+
+def test_points_are_titled_by_what_varies_and_constants_said_once():
+    text = printed(timed())
+    assert "fwd heads=mha" in text
+    assert "fwd heads=gqa" in text
+    assert text.count("seq_len=512") == 1
+    assert "heads      mha: num_kv_heads=8 · gqa: num_kv_heads=2" in text
+
+
+def test_an_unknown_device_has_no_column_of_peaks():
+    assert "% peak" in printed(timed())
+    assert "% peak" not in printed(timed(device_name="Someone's GPU"))
+
+
+def test_an_op_that_moves_bytes_is_shown_in_bandwidth():
+    rows = [replace(r, flop=1e9, bytes=2e9) for r in timed()]
+    text = printed(rows)
+    assert "GB/s" in text
+    assert line_of(text, "naive").split()[4] == "1000"
+
+
+@pytest.mark.parametrize("width", [40, *WIDTHS])
+def test_no_line_is_wider_than_the_terminal(width):
+    rows = [*timed(), make_row(cases_of(make_suite(phases=("bwd",)))[0], status="oom", why="too big " * 40)]
+    text = printed(rows, width)
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+    assert all(line == line.rstrip() for line in text.splitlines())
+
+
+def test_a_narrow_terminal_gives_up_the_interval_first():
+    assert "95 % CI" not in printed(timed(), 60).splitlines()[-12]
+    wide, narrow = printed(timed(), 100), printed(timed(), 60)
+    assert "[0.500, 0.500]" in wide
+    assert "[0.500, 0.500]" not in narrow
+    assert "0.500x" in narrow
+
+
+@pytest.mark.parametrize("status", WORST_FIRST[:-1])
+def test_every_status_is_shown_with_its_reason(status):
+    text = printed([*timed()[:2], make_row(cases_of(make_suite())[2], status=status, why="the reason")])
+    assert status in text
+    assert "the reason" in text
+
+
+def test_what_is_unavailable_everywhere_is_said_once():
+    rows = [r if r.impl != "flex" else make_row_like(r) for r in timed()]
+    text = printed(rows)
+    assert text.count("  flex") == 1
+    assert text.count("no module named flex") == 1
+
+
+def make_row_like(row):
+    return replace(row, status="unavailable", why="no module named flex", metric=None, value=None)
+
+
+def test_reasons_that_differ_in_numbers_alone_are_said_once():
+    cases = [c for c in cases_of(make_suite()) if c.impl == "naive"]
+    failed = [make_row(c, status="oom", why=f"tried {i + 1}.5 GiB") for i, c in enumerate(cases)]
+    text = printed([*failed, *[r for r in timed() if r.impl != "naive"]])
+    tail = text[text.index("Without a result") :]
+    assert "naive: oom" in tail
+    assert "tried 1.5 GiB" in tail
+    assert "tried 2.5 GiB" not in tail
+
+
+def test_a_reason_says_where_it_holds_in_the_fewest_words():
+    rows = timed()
+    rows[5] = make_row(cases_of(make_suite())[5], status="error", why="boom")
+    assert "flex (heads=gqa): error" in printed(rows)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_hostile_text_is_shown_as_text(width):
+    hostile = "[bold]x[/bold] a|b :smile: \x1b[2J" + "y" * 10_000
+    case = replace(cases_of(make_suite())[2], impl="[red]flex[/red]\nnext")
+    text = printed([*timed()[:2], make_row(case, status="error", why=hostile)], width)
+    assert "\x1b" not in text
+    assert "[red]flex[/red] next" in text
+    assert "[bold]x[/bold] a|b :smile: \\x1b[2J" in text
+    assert text.count("y") >= 10_000
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+
+
+def test_a_name_of_ten_thousand_characters_leaves_the_numbers_in_sight():
+    case = replace(cases_of(make_suite())[0], impl="n" * 10_000)
+    text = printed([time_row(case, samples=[2e-3] * 10), *timed()[1:2]], 100)
+    assert "2.000 ms" in line_of(text, "nnn")
+
+
+def test_flags_stand_beside_the_numbers_they_weaken():
+    rows = timed(((2e-3, 2.4e-3), (1e-3,), (4e-3,)), grad="off")
+    assert "noisy, grad off" in printed(rows, 160)
+
+
+def test_an_unpaired_speedup_is_marked():
+    text = printed(timed(order="apart"))
+    assert "~0.500x" in text
+    assert "~ not paired" in text
+
+
+def test_processes_are_told_from_samples():
+    rows = [replace(r, process=i) for r in timed() for i in range(3)]
+    text = printed(rows)
+    assert "3 processes" in text
+    assert "too few for a CI over processes" in " ".join(text.split())
+
+
+def test_warnings_and_notes_come_before_the_numbers():
+    text = printed(timed(), quick=True, notes=("no NVML",))
+    assert text.index("quick run") < text.index("no NVML") < text.index("naive")
+
+
+def test_nothing_measured_is_said():
+    assert "Nothing could be measured." in printed([])
+    text = printed([make_row_like(r) for r in timed()])
+    assert "Nothing could be measured." in text
+    assert "no module named flex" in text
