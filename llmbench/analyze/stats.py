@@ -83,9 +83,10 @@ def paired_ratio(base_rows: Sequence[Row], other_rows: Sequence[Row]) -> Ratio |
     that what drifts slower than a block cancels. The value is the median over the pairs' log ratios (of the process
     medians of these, with several processes), so that swapping the sides gives exactly the inverse.
 
-    95 % interval: in one process order statistics over the pairs; with two to five processes a bootstrap over processes
-    and then pairs, seeded, which covers 96 % or more where processes differ less than pairs do, but only 70, 85 and 92 %
-    with two, three and five processes that differ twice as much (simulated, 12 pairs each); with six or more, order statistics over the process medians. None with fewer than six pairs.
+    95 % interval: in one process order statistics over the pairs; with six or more, over the process medians; with two
+    to five a bootstrap over processes and then pairs, seeded. Simulated with 12 pairs each, that one covers 96 % or
+    more where processes differ less than pairs do, but only 70, 85 and 92 % with two, three and five processes that
+    differ twice as much. None with fewer than six pairs.
 
     Where nothing pairs (measured apart), the ratio of the two medians, from the far ends of their intervals:
     `paired` is False, and drift between the two is in it. None where a side has no positive value.
