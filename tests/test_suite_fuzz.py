@@ -24,7 +24,8 @@ PARAMS = [p.name for p in (*ATTENTION.params, *TOY.params)]
 WORDS = [
     *SuiteSpec.model_fields, *MeasureSpec.model_fields, *PARAMS, *IMPLS, *ATTENTION.phases,
     "match", "why", "impl",
-    "phase", "cpu", "cuda", "sm90", "time", "attention", "toy", "heads", "mha", "causal", "float32", "memory", "cold", "2 GiB",
+    "phase", "cpu", "cuda", "sm90", "time", "attention", "toy", "heads", "mha", "causal", "float32", "memory",
+    "cold", "2 GiB",
 ]  # fmt: skip
 SCALARS = st.one_of(
     st.sampled_from(WORDS),
