@@ -1,0 +1,94 @@
+"""What the outputs of an op should be, and how far off they may be: flash-attention's rule."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llmbench.ops.op import Expected, Op
+from llmbench.ops.work import as_tuple, floating, leaves_of
+from llmbench.suite.catalog import Phase
+
+
+def expected(
+    op: Op[Any], p: Any, phase: Phase, inputs: Sequence[Tensor], douts: Sequence[Tensor] = ()
+) -> list[Expected]:
+    """What `Work.call` should return in this phase, in its order: outputs, then gradients of the floating inputs.
+
+    From `op.oracle`, else from `op.reference`, run one precision above the inputs for the reference and in their own
+    precision for the allowance. `douts` are the gradients of the floating outputs. Empty for an op with neither.
+    """
+    if op.oracle is not None:
+        return op.oracle(p, phase, inputs, douts)
+    if op.reference is None:
+        return []
+    with ieee_matmul():
+        refs = _run(op, p, phase, [wider(t) for t in inputs], [wider(t) for t in douts])
+    lows = _run(op, p, phase, inputs, douts)
+    return [
+        Expected(name, ref, allowance(ref, low, factor=2.0 if name.startswith("out") else 3.0))
+        for (name, ref), (_, low) in zip(refs, lows, strict=True)
+    ]
+
+
+def allowance(ref: Tensor, low: Tensor, *, factor: float) -> float:
+    """The largest error that an output may have: 2 for `factor` is the rule for outputs, 3 for gradients.
+
+    `ref` is one precision above the inputs, `low` a plain computation in the precision of the inputs. A kernel may be
+    `factor` times as wrong as the latter, plus twice the rounding of adding and taking away 0.3.
+    Source: flash-attention, tests/test_flash_attn.py and hopper/test_flash_attn.py.
+    """
+    if not ref.numel() or not ref.is_floating_point():
+        return 0.0
+    rounded = ref.to(low.dtype)
+    noise = (rounded + 0.3 - 0.3 - rounded).abs().max().item()
+    return factor * (low.to(ref.dtype) - ref).abs().max().item() + 2.0 * noise
+
+
+def wider(t: Tensor) -> Tensor:
+    """`t` one precision up: fp32 for 16 bits and less, fp64 for fp32 and fp64. Integers stay as they are."""
+    return t.detach().to(wider_dtype(t.dtype)) if t.is_floating_point() else t
+
+
+def wider_dtype(dtype: torch.dtype) -> torch.dtype:
+    """fp32 for floating types of 16 bits and less, fp64 for the others."""
+    return torch.float32 if dtype.itemsize < 4 else torch.float64
+
+
+@contextmanager
+def ieee_matmul() -> Iterator[None]:
+    """Matrix products in full fp32, whatever the case allows its own (tf32): for the reference."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _run(
+    op: Op[Any], p: Any, phase: Phase, inputs: Sequence[Tensor], douts: Sequence[Tensor]
+) -> list[tuple[str, Tensor]]:
+    """Names and values of outputs and gradients of the reference on these inputs."""
+    assert op.reference is not None
+    wants_grads = phase in ("bwd", "fwd_bwd")
+    with torch.device(inputs[0].device if inputs else "cpu"):
+        fn = op.reference(p)
+    with torch.set_grad_enabled(wants_grads):
+        leaves = leaves_of(inputs, grad=wants_grads)
+        outs = as_tuple(fn(*leaves))
+    named: list[tuple[str, Tensor]] = []
+    if phase != "bwd":
+        named += [("out" if len(outs) == 1 else f"out{i}", o.detach()) for i, o in enumerate(outs)]
+    if wants_grads:
+        wanted = [t for t in leaves if t.requires_grad]
+        names = [f"d{_input_name(op, i)}" for i, t in enumerate(leaves) if t.requires_grad]
+        grads = torch.autograd.grad(floating(outs), wanted, douts, materialize_grads=True)
+        named += zip(names, grads, strict=True)
+    return named
+
+
+def _input_name(op: Op[Any], i: int) -> str:
+    return op.input_names[i] if i < len(op.input_names) else str(i)

@@ -1,0 +1,189 @@
+"""What is timed in each phase, and the oracle of an op that has only a reference."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from llmbench.ops.op import Expected, Impl, Op
+from llmbench.ops.oracle import allowance, expected, wider
+from llmbench.ops.work import build, make_douts, output_like, work
+
+torch.set_num_threads(1)  # small tensors: threads that wait for one another cost ten times the work
+
+
+@dataclass(frozen=True)
+class Size:
+    n: int = 5
+
+
+toy: Op[Size] = Op(
+    name="toy",
+    version=1,
+    params=Size,
+    inputs=lambda p, g: [torch.randn(p.n, generator=g), torch.randn(p.n, generator=g), torch.arange(p.n)],
+    reference=lambda p: lambda a, b, i: (a * b, (a[i] ** 2).sum()),
+    input_names=("a", "b"),
+)
+
+
+@toy.impl("same")
+def same(p: Size):
+    """Source: here."""
+    return lambda a, b, i: (a * b, a.square().sum())
+
+
+def prepare(phase: str) -> tuple[list[Tensor], tuple[Tensor, ...], list[Expected]]:
+    g = torch.Generator().manual_seed(3)
+    inputs = list(toy.inputs(Size(), g))
+    douts = make_douts(output_like(toy, Size(), inputs), g)
+    return inputs, douts, expected(toy, Size(), phase, inputs, douts)
+
+
+def job(phase: str, impl: Impl | None = None, fn=None):
+    inputs, douts, _ = prepare(phase)
+    impl = impl or toy.impls["same"]
+    return inputs, work(impl, fn or impl.setup(Size()), inputs, phase, device_type="cpu", douts=douts)
+
+
+@pytest.mark.parametrize("phase", ["infer", "fwd", "bwd", "fwd_bwd"])
+def test_a_toy_op_with_a_reference_is_checked_in_every_phase(phase: str) -> None:
+    wanted = prepare(phase)[2]
+    outs, grads = ["out0", "out1"], ["da", "db"]
+    names = {"bwd": grads, "fwd_bwd": outs + grads}.get(phase, outs)
+    assert [e.name for e in wanted] == names
+    got = job(phase)[1].call()
+    assert len(got) == len(wanted)
+    for value, e in zip(got, wanted, strict=True):
+        assert e.ref.dtype == torch.float64
+        assert (value - e.ref).abs().max().item() <= e.allowed <= 1e-5
+
+
+def test_gradients_are_those_of_the_chain_rule() -> None:
+    inputs, douts, wanted = prepare("bwd")
+    a, b, _ = (t.double() for t in inputs)
+    torch.testing.assert_close(wanted[0].ref, douts[0].double() * b + 2 * a)
+    torch.testing.assert_close(wanted[1].ref, douts[0].double() * a)
+
+
+def test_infer_runs_in_inference_mode() -> None:
+    _, w = job("infer")
+    assert w.grad == "off"
+    assert all(t.is_inference() for t in w.call())
+
+
+def test_fwd_builds_a_graph_on_the_storage_of_the_inputs() -> None:
+    seen = []
+
+    def fn(a, b, i):
+        seen.extend((a, b, i))
+        return a * b
+
+    inputs, w = job("fwd", fn=fn)
+    assert w.grad == "on"
+    assert w.call()[0].requires_grad
+    assert [t.data_ptr() for t in seen] == [t.data_ptr() for t in inputs]
+    assert not any(t.requires_grad for t in inputs)
+
+
+def test_fwd_without_a_backward_on_the_device_runs_without_gradients() -> None:
+    impl = Impl("forward only", same, ("fwd",), backward_on=("cuda",))
+    _, w = job("fwd", impl)
+    assert w.grad == "off"
+    assert not any(t.requires_grad for t in w.call())
+
+
+def test_bwd_runs_the_forward_once_and_never_in_the_timed_call() -> None:
+    calls = []
+
+    def fn(a, b, i):
+        calls.append(a)
+        return a * b, (a[i] ** 2).sum()
+
+    _, w = job("bwd", fn=fn)
+    assert len(calls) == 1
+    first, second = w.call(), w.call()
+    assert len(calls) == 1
+    assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
+    assert all(torch.equal(x, y) for x, y in zip(first, w.whole(), strict=True))
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("phase", ["bwd", "fwd_bwd"])
+def test_gradients_are_returned_and_not_accumulated(phase: str) -> None:
+    leaves = []
+
+    def fn(a, b, i):
+        leaves.extend((a, b))
+        return a * b, (a[i] ** 2).sum()
+
+    _, w = job(phase, fn=fn)
+    w.call()
+    again = w.call()
+    assert all(t.grad is None for t in leaves)
+    want = prepare(phase)[2]
+    assert all((x - e.ref).abs().max().item() <= e.allowed for x, e in zip(again, want, strict=True))
+
+
+def test_an_input_without_a_gradient_path_gets_zeros_and_is_found_wrong() -> None:
+    _, w = job("bwd", fn=lambda a, b, i: (a * b.detach(), (a[i] ** 2).sum()))
+    _, db = w.call()
+    assert not db.any()
+    want = prepare("bwd")[2][1]
+    assert (db - want.ref).abs().max().item() > want.allowed
+
+
+def test_step_calls_the_function_as_it_is() -> None:
+    inputs, w = job("step", fn=lambda a, b, i: a.add_(1.0))
+    before = inputs[0].clone()
+    (after,) = w.call()
+    assert after is inputs[0]
+    assert torch.equal(after, before + 1.0)
+
+
+def test_an_op_without_reference_and_oracle_expects_nothing() -> None:
+    op: Op[Size] = Op("bare", 1, Size, inputs=lambda p, g: [])
+    assert expected(op, Size(), "fwd", []) == []
+    assert output_like(op, Size(), []) == ()
+
+
+def test_outputs_are_known_without_computing_them() -> None:
+    huge: Op[Size] = Op("huge", 1, Size, inputs=lambda p, g: [], reference=lambda p: lambda a: a[:, None] * a)
+    (out,) = output_like(huge, Size(), [torch.ones(1_000_000, dtype=torch.bfloat16)])
+    assert (out.shape, out.dtype, out.device.type) == ((1_000_000, 1_000_000), torch.bfloat16, "meta")
+
+
+def test_douts_are_for_floating_outputs_and_one_for_a_loss() -> None:
+    outputs = [torch.empty(3, 4, dtype=torch.bfloat16), torch.empty(2, dtype=torch.int64), torch.empty(())]
+    rows, loss = make_douts(outputs, torch.Generator().manual_seed(0))
+    assert (rows.shape, rows.dtype) == ((3, 4), torch.bfloat16)
+    assert rows.float().std() > 0.3
+    assert loss.item() == 1.0
+
+
+def test_allowance_is_flash_attentions_rule() -> None:
+    ref = torch.tensor([1.0, -2.0])
+    low = torch.tensor([1.0, -2.0625]).bfloat16()
+    rounded = ref.bfloat16()
+    noise = (rounded + 0.3 - 0.3 - rounded).abs().max().item()
+    assert noise > 0
+    assert allowance(ref, low, factor=2.0) == pytest.approx(2 * 0.0625 + 2 * noise)
+    assert allowance(ref, low, factor=3.0) == pytest.approx(3 * 0.0625 + 2 * noise)
+    assert allowance(torch.tensor([1, 2]), torch.tensor([1, 2]), factor=2.0) == 0.0
+
+
+def test_wider_leaves_integers_and_fp64() -> None:
+    dtypes = {
+        torch.bfloat16: torch.float32, torch.float16: torch.float32, torch.float32: torch.float64,
+        torch.float64: torch.float64, torch.int32: torch.int32, torch.bool: torch.bool,
+    }  # fmt: skip
+    assert {d: wider(torch.ones(1).to(d)).dtype for d in dtypes} == dtypes
+
+
+def test_set_up_makes_its_tensors_on_the_device() -> None:
+    made = []
+    impl = Impl("buffer", lambda p: made.append(torch.zeros(p.n)) or (lambda a: a), ("fwd",))
+    build(impl, Size(), device="meta")
+    assert made[0].device.type == "meta"
+    assert torch.zeros(1).device.type == "cpu"
