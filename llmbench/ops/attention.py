@@ -132,12 +132,14 @@ def _by_blocks(inputs: Sequence[Tensor], dout_BHSD: Tensor | None, *, causal: bo
 
 def _attend(q_RSD: Tensor, k_KD: Tensor, v_KD: Tensor, *, first: int | None) -> Tensor:
     """Attention of the queries that start at `first`, causal; of every query to every key if it is None."""
-    scores_RSK = (q_RSD * q_RSD.shape[-1] ** -0.5) @ k_KD.mT
+    # A kv head for each query head, as flash-attention's rule has it: each head's dk and dv are rounded, then summed.
+    k_RKD, v_RKD = (t.expand(q_RSD.shape[0], -1, -1) for t in (k_KD, v_KD))
+    scores_RSK = (q_RSD * q_RSD.shape[-1] ** -0.5) @ k_RKD.mT
     if first is not None:
         query = torch.arange(first, first + q_RSD.shape[1], device=q_RSD.device)
         key = torch.arange(k_KD.shape[0], device=q_RSD.device)
         scores_RSK = scores_RSK.masked_fill(key > query[:, None], -torch.inf)
-    out_RSD: Tensor = scores_RSK.softmax(dim=-1) @ v_KD
+    out_RSD: Tensor = scores_RSK.softmax(dim=-1) @ v_RKD
     return out_RSD
 
 
