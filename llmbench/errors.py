@@ -1,11 +1,11 @@
 """The errors that llmbench raises on purpose, each with the exit code of its command.
 
-    LlmbenchError
-    ├── UsageError            2   the user asked for something that cannot be
-    │   ├── SuiteError            a suite: path:line:column, what was seen, what is wanted, the nearest name
-    │   └── RunError              a folder that is no run, an unknown name of a run
-    ├── MachineError          3   this machine cannot do it: no device, device in use, no torch, another machine than before
-    └── ProtocolError         3   a worker spoke another version of the protocol, or no JSON
+LlmbenchError
+├── UsageError            2   the user asked for something that cannot be
+│   ├── SuiteError            a suite: path:line:column, what was seen, what is wanted, the nearest name
+│   └── RunError              a folder that is no run, an unknown name of a run
+├── MachineError          3   this machine cannot do it: no device, device in use, no torch, another device
+└── ProtocolError         3   a worker spoke another version of the protocol, or no JSON
 """
 
 from collections.abc import Iterable
@@ -47,7 +47,7 @@ class ProtocolError(MachineError):
 
 
 def nearest(seen: str, known: Iterable[str]) -> str:
-    """"; did you mean 'seq_len'?" for the nearest known name, or the list of the known where none is near."""
+    """ "; did you mean 'seq_len'?" for the nearest known name, or the list of the known where none is near."""
     names = list(known)
     close = get_close_matches(seen, names, n=1, cutoff=0.6)
     if close:

@@ -1,6 +1,6 @@
 """The median and its distribution-free 95 % confidence interval, from order statistics alone.
 
-Standard library only, since a worker stops on it; `scipy.stats.quantile_test` gives the same interval (a test holds it).
+Standard library only, since a worker stops on it; `scipy.stats.quantile_test` gives the same (a test holds it).
 """
 
 import math

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from example_runs import HEADS, cases_of, make_row, make_run, make_suite, time_row
 
-from llmbench.analyze.summary import WORST_FIRST, Flag, summarise
+from llmbench.analyze.summary import Flag, summarise
 from llmbench.store.query import read_run
-from llmbench.store.record import Check, Measurement, Record
+from llmbench.store.record import WORST_FIRST, Check, Measurement, Record
 from llmbench.store.runs import write_run
 from llmbench.suite.suite import Axis, AxisValue, Measure
 

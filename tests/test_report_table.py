@@ -8,8 +8,9 @@ from example_runs import cases_of, make_row, make_run, make_suite, time_row
 from rich.cells import cell_len
 from rich.console import Console
 
-from llmbench.analyze.summary import WORST_FIRST, summarise
+from llmbench.analyze.summary import summarise
 from llmbench.report import table
+from llmbench.store.record import WORST_FIRST
 
 WIDTHS = [80, 100, 160]
 

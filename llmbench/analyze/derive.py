@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from llmbench.analyze.stats import Estimate
 from llmbench.machine.peaks import peak_bytes_per_s, peak_flop_per_s
+from llmbench.metrics import Metric
 from llmbench.store.query import Row
-from llmbench.store.record import Metric
 
 DERIVED: dict[str, Metric] = {
     m.name: m

@@ -10,12 +10,10 @@ from llmbench.analyze.facts import Facts, facts_of, varying
 from llmbench.analyze.stats import Estimate, Ratio, estimate, paired_ratio
 from llmbench.orderstat import MIN_SAMPLES
 from llmbench.store.query import Row, Run
+from llmbench.store.record import WORST_FIRST
 from llmbench.suite.case import compared
 from llmbench.suite.catalog import Scalar
 from llmbench.suite.suite import Suite
-
-WORST_FIRST = ("wrong", "crashed", "error", "timeout", "oom", "inferred", "unavailable", "skipped", "ok")
-"""A case with several processes has the worst of their statuses; one that is not listed here is worse than all."""
 
 FlagName = Literal["noisy", "few_samples", "throttled", "host_bound", "processes_differ", "apart", "unchecked"]
 SAMPLE_FLAGS: tuple[FlagName, ...] = ("throttled", "host_bound")  # those that are counted by samples
@@ -172,7 +170,7 @@ def _line(rows: list[Row], baselines: Sequence[list[Row]], suite: Suite, names: 
 def _worst(rows: Sequence[Row]) -> tuple[str, str | None]:
     """The worst status over processes with its reason, which says so where other processes fared better."""
     by_process = {r.process: r for r in rows}
-    severity = {status: i for i, status in enumerate(WORST_FIRST)}
+    severity: dict[str, int] = {status: i for i, status in enumerate(WORST_FIRST)}
     worst = min(by_process.values(), key=lambda r: severity.get(r.status, -1))
     same = sum(r.status == worst.status for r in by_process.values())
     if same == len(by_process):

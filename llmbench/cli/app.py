@@ -1,4 +1,4 @@
-"""The list of commands. Each lives in a file of its own that is imported only when it is asked for: `--help` is quick."""
+"""The list of commands. Each has a file of its own, imported only when it is asked for: `--help` is quick."""
 
 import importlib
 import sys

@@ -52,15 +52,13 @@ def print_plan(order: Order, *, as_json: bool) -> None:
     why = {i.name: i.why_unavailable for i in order.suite.op.impls}
     for point in points:
         for case in point.cases:
-            params = " ".join(f"{k}={v}" for k, v in {**case.axes, **_told(case.params, order)}.items())
-            reason = case.skip and f"skipped: {case.skip}" or (why[case.impl] and f"unavailable: {why[case.impl]}")
-            console.print(f"{case.case_id}  {case.impl:<16} {case.phase:<8}{escape(params)}  {escape(reason or '')}".rstrip())
+            params = " ".join(f"{k}={v}" for k, v in case.told.items())
+            reason = (case.skip and f"skipped: {case.skip}") or (why[case.impl] and f"unavailable: {why[case.impl]}")
+            console.print(
+                f"{case.case_id}  {case.impl:<16} {case.phase:<8}{escape(params)}  {escape(reason or '')}".rstrip()
+            )
     cases, processes = sum(len(p.cases) for p in points), order.suite.measure.processes
     several = f" in each of {processes} processes" if processes > 1 else ""
-    console.print(f"{cases} cases at {len(points)} points{several}, about {wall_s / 60:.1f} minutes on {order.suite.device}")
-
-
-def _told(params: dict[str, int | float | str | bool], order: Order) -> dict[str, int | float | str | bool]:
-    """The parameters that an axis without labels sets; bundles are told by their label, the rest is the same for all."""
-    plain = {a.name for a in order.suite.axes if a.values[0].label is None}
-    return {k: v for k, v in params.items() if k in plain}
+    console.print(
+        f"{cases} cases at {len(points)} points{several}, about {wall_s / 60:.1f} minutes on {order.suite.device}"
+    )

@@ -68,10 +68,10 @@ class Lines(_Counting):
         """A failure is said at once."""
         super().found(case, record)
         if record.status in FAILED or record.status == "oom":
-            _say(f"{record.status}: {_name(case)}: {record.why}")
+            _say(f"{record.status}: {case.label}: {record.why}")
         if monotonic() - self._said >= LINE_EVERY_S:
             self._said = monotonic()
-            _say(f"{self.done}/{self.total} cases{self.failures}, {_duration(self.left_s)} left; now {_name(case)}")
+            _say(f"{self.done}/{self.total} cases{self.failures}, {_duration(self.left_s)} left; now {case.label}")
 
 
 class Bar(_Counting):
@@ -99,14 +99,14 @@ class Bar(_Counting):
     def stage(self, stage: str, case: Case | None) -> None:
         """Shows what is on."""
         if self._task is not None:
-            name = f"{stage} {_name(case)}" if case else stage
+            name = f"{stage} {case.label}" if case else stage
             self._bar.update(self._task, description=escape(name), left=f"{_duration(self.left_s)} left")
 
     def found(self, case: Case, record: Record) -> None:
         """Moves on; a failure stays above the bar."""
         super().found(case, record)
         if record.status in FAILED or record.status == "oom":
-            self._bar.console.print(f"[red]{record.status}[/]: {escape(_name(case))}: {escape(record.why or '')}")
+            self._bar.console.print(f"[red]{record.status}[/]: {escape(case.label)}: {escape(record.why or '')}")
         if self._task is not None:
             self._bar.update(self._task, completed=self.done, failures=self.failures)
 
@@ -117,12 +117,6 @@ class Bar(_Counting):
 
 def _say(text: str) -> None:
     print(f"llmbench: {text}", file=sys.stderr, flush=True)
-
-
-def _name(case: Case) -> str:
-    """`flex fwd seq_len=512 gqa`: what tells the case from its neighbours, sizes first."""
-    size = next((f" {k}={case.params[k]}" for k in ("seq_len", "size", "tokens") if k in case.params), "")
-    return f"{case.impl} {case.phase}{size}" + "".join(f" {v}" for v in case.axes.values())
 
 
 def _duration(seconds: float) -> str:

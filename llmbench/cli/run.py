@@ -23,7 +23,7 @@ FAILED, INTERRUPTED = 6, 130  # exit codes beside those of errors.py
 
 
 def command(
-    suite: Annotated[str | None, typer.Argument(metavar="SUITE", help="A file, or the name of a bundled suite.")] = None,
+    suite: Annotated[str | None, typer.Argument(metavar="SUITE", help="A file, or a bundled suite's name.")] = None,
     results: Results = RESULTS,
     device: Device = None,
     only: Only = [],  # noqa: B006  (typer reads it)
@@ -54,18 +54,18 @@ def command(
     listener = progress()
     if resume_run is not None:
         if only or quick or processes or device:
-            raise UsageError("--resume goes on with the run as it was: --only, --quick, --processes, --device do not apply")
+            raise UsageError(
+                "--resume goes on with the run as it was, without --only, --quick, --processes or --device"
+            )
         folder = find_run(resume_run, results, closed=False)
-        outcome = resume(
-            folder, listener, force=force, max_minutes=max_minutes, changed_suite=_suite_change(folder)
-        )
+        outcome = resume(folder, listener, force=force, max_minutes=max_minutes, changed_suite=_suite_change(folder))
     else:
         assert suite is not None
         order = order_of(suite, results=results, device=device, only=only, quick=quick, processes=processes)
         if dry_run:
             print_plan(order, as_json=as_json)
             return
-        outcome = start(order._replace(campaign_id=campaign), listener, max_minutes=max_minutes)
+        outcome = start(replace(order, campaign_id=campaign), listener, max_minutes=max_minutes)
     _print(outcome, results, as_json=as_json)
     raise typer.Exit(INTERRUPTED if outcome.interrupted else FAILED if outcome.failed else 0)
 

@@ -1,4 +1,4 @@
-"""`llmbench worker`: describe or measure in this very process. Without typer: it also runs where only torch is there."""
+"""`llmbench worker`: describe or measure in this very process. Without typer: torch is all that it needs."""
 
 import importlib
 from collections.abc import Sequence

@@ -65,8 +65,10 @@ def _judge_one(got: Tensor, want: Wanted) -> Judgement:
     return Judgement(max_error, rel_error, want.allowed, why)
 
 
-def changed(inputs: Sequence[Tensor], pristine: Sequence[Tensor], names: Sequence[str], mutates: Sequence[str]) -> str | None:
-    """"changed its input 'k'" for the first input that differs and may not; None if there is none."""
+def changed(
+    inputs: Sequence[Tensor], pristine: Sequence[Tensor], names: Sequence[str], mutates: Sequence[str]
+) -> str | None:
+    """ "changed its input 'k'" for the first input that differs and may not; None if there is none."""
     for i, (now, before) in enumerate(zip(inputs, pristine, strict=True)):
         name = names[i] if i < len(names) else f"input {i}"
         if name not in mutates and not torch.equal(now, before):

@@ -131,7 +131,9 @@ class Op(Generic[P]):
             params=param_specs(self.params),
             phases=self.phases,
             impls=tuple(
-                ImplSpec(i.name, _first_line(i.setup), i.phases, i.needs, i.why_unavailable(None, device_type=device_type))
+                ImplSpec(
+                    i.name, _first_line(i.setup), i.phases, i.needs, i.why_unavailable(None, device_type=device_type)
+                )
                 for i in self.impls.values()
             ),
             constraints=self.constraints,

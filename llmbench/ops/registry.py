@@ -23,7 +23,7 @@ def register(op: Op[Any]) -> Op[Any]:
     if op.name in OPS:
         raise UsageError(f"there already is an op {op.name!r}")
     if op.reference is None and {"bwd", "fwd_bwd"} & set(op.phases):
-        raise UsageError(f"op {op.name!r}: phases bwd and fwd_bwd need a reference, which says what the outputs look like")
+        raise UsageError(f"op {op.name!r}: phases bwd and fwd_bwd need a reference, for the shapes of outputs")
     types = param_types()
     for spec in op.spec("cpu").params:
         if types.get(spec.name, spec.type) != spec.type:
@@ -62,7 +62,9 @@ def load_plugins(named: Sequence[str] = ()) -> list[str]:
 def catalog(device: DeviceSpec, versions: dict[str, str], notes: Sequence[str] = ()) -> Catalog:
     """Everything that this interpreter offers on a device."""
     device_type = device.device.split(":")[0]
-    return Catalog(device=device, ops=tuple(op.spec(device_type) for op in OPS.values()), versions=versions, notes=tuple(notes))
+    return Catalog(
+        device=device, ops=tuple(op.spec(device_type) for op in OPS.values()), versions=versions, notes=tuple(notes)
+    )
 
 
 def _load(plugin: str) -> None:

@@ -13,9 +13,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="llmbench worker", description="Describe or measure in this very process.")
     parser.add_argument("--describe", action="store_true", help="print the catalog of this interpreter as JSON")
     parser.add_argument("--cases", metavar="FILE", help="a plan, as `llmbench plan SUITE --json` prints it")
-    parser.add_argument("--out", metavar="FILE", help="where results go, one JSON line a message; an old file is continued")
+    parser.add_argument("--out", metavar="FILE", help="results, one JSON line a message; an old file is continued")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: the plan's, else a GPU if there is one)")
     parser.add_argument("--plugin", action="append", default=[], metavar="MODULE[:FUNCTION]", help="a plugin to load")
-    parser.add_argument("--path", action="append", default=[], help=argparse.SUPPRESS)  # where plugins are looked for last
+    parser.add_argument("--path", action="append", default=[], help=argparse.SUPPRESS)  # for plugins, last
     parser.add_argument("--serve", metavar="IN,OUT", help=argparse.SUPPRESS)  # descriptors of a parent
     return parser

@@ -25,7 +25,7 @@ KEPT = 32  # cached catalogs
 def describe(*, device: str | None = None, plugins: Sequence[str] = (), plugin_path: Path | None = None) -> Catalog:
     """What this interpreter can measure on a device (None: a GPU if there is one, else the CPU).
 
-    Raises: UsageError and MachineError as the worker reports them (unknown device, plugin that does not load, no torch).
+    Raises: UsageError and MachineError as the worker reports them: unknown device, broken plugin, no torch.
     """
     path = plugin_path or Path.cwd()
     cached = user_cache_path("llmbench", ensure_exists=True) / f"catalog-{_key(device, plugins, path)}.json"
@@ -47,7 +47,7 @@ def _ask_worker(device: str | None, plugins: Sequence[str], path: Path) -> Catal
     command += [arg for plugin in plugins for arg in ("--plugin", plugin)]
     done = subprocess.run(command, capture_output=True, text=True, env=worker_environment(device or ""))
     said = done.stderr.strip()
-    message = next((ln for ln in reversed(said.splitlines()) if ln.startswith("llmbench: ")), "").removeprefix("llmbench: ")
+    message = next((ln[10:] for ln in reversed(said.splitlines()) if ln.startswith("llmbench: ")), "")
     if done.returncode == UsageError.exit_code:
         raise UsageError(message or said)
     if done.returncode != 0:

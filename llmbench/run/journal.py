@@ -52,9 +52,7 @@ class Journal:
 
     def unit(self, key: UnitKey, wall_s: float, ledger_s: dict[str, float]) -> None:
         """Every case of the unit has its record."""
-        self._write(
-            {"type": "unit", "point_id": key[0], "process": key[1], "wall_s": wall_s, "ledger_s": ledger_s}
-        )
+        self._write({"type": "unit", "point_id": key[0], "process": key[1], "wall_s": wall_s, "ledger_s": ledger_s})
 
     def note(self, text: str) -> None:
         """Something that a reader of the run should know."""

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import IO
@@ -27,7 +28,7 @@ class WorkerDied(Exception):  # noqa: N818  (an event that the runner handles)
 
     @property
     def reason(self) -> str:
-        """`killed by SIGSEGV` or `exited with code 1`, and the last line that it wrote, if any."""
+        """`killed by SIGSEGV` or `exited with code 1`, with where it was or the last line that it wrote."""
         if self.signal is None:
             how = f"exited with code {self.exit_code}"
         else:
@@ -35,8 +36,8 @@ class WorkerDied(Exception):  # noqa: N818  (an event that the runner handles)
                 how = f"killed by {signal.Signals(self.signal).name}"
             except ValueError:
                 how = f"killed by signal {self.signal}"
-        last = next((line.strip() for line in reversed(self.log.splitlines()) if line.strip()), "")
-        return f"{how}; last output: {last[:300]}" if last else how
+        last = _telling_line(self.log)
+        return f"{how}; {last[:300]}" if last else how
 
 
 class LocalWorker:
@@ -109,18 +110,14 @@ class LocalWorker:
     def stop(self) -> None:
         """Lets an idle worker end; one that does not is killed."""
         self._close_input()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            pass
         self.kill()
 
     def kill(self) -> None:
         """Kills the worker and all that it started; returns when it is gone."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
         self._close_input()
         self._selector.close()
@@ -143,9 +140,19 @@ class LocalWorker:
             return WorkerDied(returncode, log.read().decode(errors="replace"))
 
 
+def _telling_line(log: str) -> str:
+    """`in File "x.py", line 3 in call` where Python wrote its stack on a crash, else the last line."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    crash = next((i for i, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
+    if crash is not None:
+        return next((f"in {line}" for line in lines[crash:] if line.startswith("File ")), lines[crash])
+    return f"last output: {lines[-1]}" if lines else ""
+
+
 def worker_environment(device: str) -> dict[str, str]:
     """The environment of a worker. On a CPU torch.compile gets no pool of processes of its own to outlive anybody."""
     env = dict(os.environ)
+    env.setdefault("KINETO_LOG_LEVEL", "3")  # the profiler of the memory pass would fill worker.log
     if device == "cpu":
         env.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     return env

@@ -107,8 +107,8 @@ class Runner:
         self.journal.unit(unit.key, monotonic() - begin, self.ledger_s)
 
     def _together(self, unit: Unit, todo: list[Case]) -> None:
-        """Measures cases in one worker. If it dies, the suspect is run alone: guilty if it dies again, and the others go
-        on together; if it survives, nobody is to blame for sure, and the others are run apart."""
+        """Measures cases in one worker. If it dies, the suspect is run alone: guilty if it dies again, and the others
+        go on together; if it survives, nobody is to blame for sure, and the others are run apart."""
         died_before = False
         while todo:
             left, death = self._attempt(unit, todo)

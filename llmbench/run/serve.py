@@ -1,11 +1,12 @@
 """A worker process: the program behind `llmbench worker`, and what a run starts. Needs torch and the standard library.
 
-    llmbench worker --describe [--device D] [--plugin MODULE[:FUNCTION]]...   the catalog as JSON
-    llmbench worker --cases FILE --out FILE [--device D]                      measures a plan without a parent
+llmbench worker --describe [--device D] [--plugin MODULE[:FUNCTION]]...   the catalog as JSON
+llmbench worker --cases FILE --out FILE [--device D]                      measures a plan without a parent
 """
 
 import argparse
 import ctypes
+import faulthandler
 import json
 import os
 import queue
@@ -20,7 +21,7 @@ from typing import Any, cast
 try:
     import torch
 except ImportError as missing:
-    print(f"llmbench: {sys.executable} cannot import torch: {missing}; pip install 'llmbench[run]'", file=sys.stderr)  # noqa: T201
+    print(f"llmbench: {sys.executable} cannot import torch: {missing}; pip install 'llmbench[run]'", file=sys.stderr)
     sys.exit(3)
 
 from llmbench.codec import from_plain, to_plain
@@ -38,6 +39,8 @@ PLAN_SCHEMA = "llmbench.plan/1"
 CATALOG_SCHEMA = "llmbench.catalog/1"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
+Say = Callable[[StageName, str | None], None]  # which stage of which case begins
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0, 2 for bad input, 3 when this machine cannot."""
@@ -51,13 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _cases(args)
         raise UsageError("llmbench worker: give --describe, or --cases FILE --out FILE")
     except LlmbenchError as e:
-        print(f"llmbench: {e}", file=sys.stderr)  # noqa: T201
+        print(f"llmbench: {e}", file=sys.stderr)
         return e.exit_code
 
 
 def _serve(args: argparse.Namespace) -> int:
     """Serves a parent over two descriptors, until it closes its end or dies."""
     in_fd, out_fd = (int(fd) for fd in args.serve.split(","))
+    faulthandler.enable()  # what a crash says in worker.log
     _die_with_parent()
     inbox: queue.Queue[Unit | None] = queue.Queue()
     busy = threading.Event()
@@ -72,7 +76,7 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _open_bench(
-    args: argparse.Namespace, emit: Callable[[Message], None], stage: Callable[[StageName, str | None], None]
+    args: argparse.Namespace, emit: Callable[[Message], None], stage: Say
 ) -> tuple[Hello, Callable[[Unit], None]]:
     """Loads plugins and opens the device; what to say first, and the function that measures a unit."""
     sys.path.extend(args.path)
@@ -94,11 +98,11 @@ def _open_bench(
         if rows:
             emit(Telemetry(rows))
 
-    hello = Hello(os.getpid(), machine, versions(), tuple([*notes, *telemetry.notes]))
+    hello = Hello(os.getpid(), machine, versions(), (*notes, *telemetry.notes))
     return hello, measure
 
 
-def _both(enter: Callable[[str], None], say: Callable[[StageName, str | None], None]) -> Callable[[StageName, str | None], None]:
+def _both(enter: Callable[[str], None], say: Say) -> Say:
     def stage(name: StageName, case_id: str | None) -> None:
         enter(name)
         say(name, case_id)
@@ -106,7 +110,7 @@ def _both(enter: Callable[[str], None], say: Callable[[StageName, str | None], N
     return stage
 
 
-def _stage_writer(out_fd: int) -> Callable[[StageName, str | None], None]:
+def _stage_writer(out_fd: int) -> Say:
     """Says which stage of which case begins; the lines of the sampling loop are encoded once."""
 
     @lru_cache(maxsize=1024)
@@ -173,7 +177,7 @@ def _cases(args: argparse.Namespace) -> int:
         for unit in units:
             if unit.key not in done:
                 measure(unit)
-                print(f"llmbench: {unit.point_id} process {unit.process} done", file=sys.stderr)  # noqa: T201
+                print(f"llmbench: {unit.point_id} process {unit.process} done", file=sys.stderr)
     return 0
 
 
@@ -181,7 +185,10 @@ def _read_plan(path: Path) -> dict[str, Any]:
     try:
         plan: dict[str, Any] = json.loads(path.read_text())
         if plan.get("schema") != PLAN_SCHEMA:
-            raise UsageError(f"{path}: schema {plan.get('schema')!r}, wanted {PLAN_SCHEMA!r}; make it with: llmbench plan SUITE --json")
+            seen = plan.get("schema")
+            raise UsageError(
+                f"{path}: schema {seen!r}, wanted {PLAN_SCHEMA!r}; make one with: llmbench plan SUITE --json"
+            )
         for unit in plan["units"]:
             from_plain(Unit, unit)
         return plan

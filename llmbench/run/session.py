@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -13,30 +14,26 @@ from llmbench.machine.fingerprint import slug
 from llmbench.run.code import code_of
 from llmbench.run.journal import Journal, Journaled, read_journal
 from llmbench.run.listener import Listener
-from llmbench.run.lock import DeviceLock, device_lock
+from llmbench.run.lock import device_lock
 from llmbench.run.plan import estimate_s, to_measure, units_of
 from llmbench.run.protocol import Hello, Unit
 from llmbench.run.runner import Runner, Workers
-from llmbench.store.record import FAILED, Record, Status
+from llmbench.store.record import FAILED, WORST_FIRST, Record, Status
 from llmbench.store.runs import MANIFEST, Code, Header, Manifest, read_manifest, write_run
 from llmbench.suite.case import Case, Point, expand, only
 from llmbench.suite.catalog import Catalog
 from llmbench.suite.suite import Match, Suite
 
-WORST: tuple[Status, ...] = (
-    "crashed", "timeout", "wrong", "error", "oom", "inferred", "ok", "skipped", "unavailable",
-)  # fmt: skip
-"""A case with several processes counts by the first of these that any of them has."""
 
-
-class Order(NamedTuple):
+@dataclass(frozen=True)
+class Order:
     """What is asked for: a suite, which of its cases, and where the results go."""
 
     suite: Suite
     suite_path: Path
     catalog: Catalog
     results: Path
-    only: Match = {}
+    only: Match = field(default_factory=dict)
     quick: bool = False
     campaign_id: str | None = None
 
@@ -57,7 +54,10 @@ class Outcome(NamedTuple):
 
 
 def start(order: Order, listener: Listener, *, max_minutes: float | None = None) -> Outcome:
-    """Runs a suite. Raises: MachineError when the device is in use, or no worker comes up; nothing is left behind then."""
+    """Runs a suite.
+
+    Raises: MachineError when the device is in use, or no worker comes up; nothing is left behind then.
+    """
     begin = monotonic()
     suite = order.suite
     code = code_of(suite.plugins, order.suite_path.parent)
@@ -80,10 +80,10 @@ def resume(
     folder: Path, listener: Listener, *, force: bool = False, max_minutes: float | None = None,
     changed_suite: str | None = None,
 ) -> Outcome:  # fmt: skip
-    """Goes on with a run that was stopped, killed or interrupted. `changed_suite`: how its suite differs now, if it does.
+    """Goes on with a run that was stopped, killed or interrupted. `changed_suite`: how its suite differs now, if so.
 
-    Raises: RunError when there is nothing to resume; MachineError when device, torch, triton, code or suite are not what
-    they were (`force` goes on and records it).
+    Raises: RunError when there is nothing to resume; MachineError when device, torch, triton, code or suite are not
+    what they were (`force` goes on and records it).
     """
     begin = monotonic()
     found = read_journal(folder)
@@ -180,10 +180,10 @@ def _outcome(folder: Path, found: Journaled, *, complete: bool, interrupted: boo
     for records in found.units.values():
         for record in records:
             statuses.setdefault(record.case_id, []).append(record.status)
-    counts = Counter(min(seen, key=WORST.index) for seen in statuses.values())
+    counts = Counter(min(seen, key=WORST_FIRST.index) for seen in statuses.values())
     return Outcome(
         folder, complete, interrupted, cases=sum(len(p.cases) for p in points),
-        counts={s: counts[s] for s in WORST if counts[s]},
+        counts={s: counts[s] for s in reversed(WORST_FIRST) if counts[s]},
     )  # fmt: skip
 
 
@@ -217,7 +217,9 @@ def _new_folder(order: Order, code: Code) -> Path:
             except FileExistsError:
                 continue
     except OSError as e:
-        raise RunError(f"{parent}: cannot write results here: {e.strerror}; choose another folder with --results") from e
+        raise RunError(
+            f"{parent}: cannot write results here: {e.strerror}; choose another folder with --results"
+        ) from e
     raise RunError(f"{parent}: a hundred runs within one second")
 
 
@@ -241,18 +243,13 @@ def _header(order: Order, code: Code, hello: Hello, folder: Path) -> Header:
 def _differences(header: Header, hello: Hello, code: Code, changed_suite: str | None) -> list[str]:
     """What is not as it was when the run began, one text each."""
     pairs = [
-        ("device", header.machine.device_key, hello.machine.device_key),
         ("torch", header.versions.get("torch"), hello.versions.get("torch")),
         ("triton", header.versions.get("triton"), hello.versions.get("triton")),
         ("code", header.code.source_hash[:12], code.source_hash[:12]),
     ]
-    found = [f"{name} was {before}, is {now}" for name, before, now in pairs if before != now]
-    if header.machine.device_key != hello.machine.device_key:
-        keys = {k for k in {**header.machine.key, **hello.machine.key}}
-        changed = [
-            f"{k} {header.machine.key.get(k)} -> {hello.machine.key.get(k)}"
-            for k in sorted(keys)
-            if header.machine.key.get(k) != hello.machine.key.get(k)
-        ]
-        found[0] = f"device differs: {', '.join(changed)}"
+    found = [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]
+    before, now = header.machine.key, hello.machine.key
+    found += [
+        f"device's {k} was {before.get(k)}, is {now.get(k)}" for k in {**before, **now} if before.get(k) != now.get(k)
+    ]
     return found + ([changed_suite] if changed_suite else [])

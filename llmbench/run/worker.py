@@ -5,6 +5,7 @@ interleaved blocks; then each is checked once more. Nothing gets a time that was
 """
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -72,7 +73,8 @@ def measure_unit(unit: Unit, bench: Bench) -> None:
     """Emits one `Found` for each case of the unit, then `UnitDone`."""
     start = perf_counter()
     bench.ledger.reset()
-    forget_compiled()
+    if "torch._dynamo" in sys.modules or any(OPS[c.op].impls[c.impl].compiled for c in unit.cases):
+        forget_compiled()
     problems: dict[str, Problem] = {}
     survivors: list[Prepared] = []
     for case in unit.cases:
@@ -182,7 +184,7 @@ def _check(
     if not problem.expected:
         return Check("none", clobbered is None, why=f"op {op.name!r} has no oracle"), [], clobbered
     verdict = judge(outputs, problem.expected)
-    why = verdict.why or clobbered
+    why = clobbered or verdict.why  # the cause before the effect
     errors = [Measurement("max_error", verdict.max_error), Measurement("rel_error", verdict.rel_error)]
     finite = [m for m in errors if m.value == m.value and abs(m.value) != float("inf")]
     return Check("oracle", why is None, why=why, allowed=verdict.allowed), finite, why
@@ -211,9 +213,7 @@ def free_memory_bytes(device: torch.device) -> float:
         return float("inf")
 
 
-def _time(
-    group: Sequence[Prepared], unit: Unit, bench: Bench, *, order: Literal["interleaved", "apart"]
-) -> None:
+def _time(group: Sequence[Prepared], unit: Unit, bench: Bench, *, order: Literal["interleaved", "apart"]) -> None:
     """Times the cases of a group together, checks each once more, and emits its record."""
     ready = []
     for one in group:

@@ -1,4 +1,4 @@
-"""Records: what a worker found out about one case in one process, and the metrics that it can hold.
+"""Records: what a worker found out about one case in one process.
 
 Standard library only: a worker on a bare machine imports this.
 """
@@ -9,36 +9,13 @@ from typing import Literal
 Status = Literal["ok", "wrong", "error", "oom", "timeout", "crashed", "skipped", "unavailable", "inferred"]
 CheckKind = Literal["oracle", "equals_baseline", "invariant", "none"]
 
+WORST_FIRST: tuple[Status, ...] = (
+    "wrong", "crashed", "error", "timeout", "oom", "inferred", "unavailable", "skipped", "ok",
+)  # fmt: skip
+"""A case with several processes has the first of these statuses that any of them has."""
+
 FAILED: frozenset[Status] = frozenset({"wrong", "error", "timeout", "crashed"})
 """Statuses that make `run` exit 6."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A stored metric: its SI unit and which direction is better."""
-
-    name: str
-    unit: str
-    better: Literal["lower", "higher", "none"]
-    doc: str
-
-
-METRICS: dict[str, Metric] = {
-    m.name: m
-    for m in (
-        Metric("time", "s", "lower", "one call of the phase, median of the samples"),
-        Metric("compile_time", "s", "lower", "first call of a compiled implementation, in fresh compile caches"),
-        Metric("peak_memory", "B", "lower", "peak allocated above what was held before the call"),
-        Metric("peak_reserved", "B", "lower", "peak of the allocator's reserved memory above the base (CUDA)"),
-        Metric("peak_rss", "B", "lower", "peak resident memory of the process above the base (CPU)"),
-        Metric("max_error", "1", "lower", "largest absolute error against the oracle, over every output"),
-        Metric("rel_error", "1", "lower", "Frobenius norm of the error over that of the oracle, worst output"),
-        Metric("power", "W", "lower", "power drawn while the case was timed, median of the telemetry"),
-        Metric("sm_clock", "Hz", "none", "SM clock while the case was timed, median of the telemetry"),
-        Metric("memory_clock", "Hz", "none", "memory clock while the case was timed, median of the telemetry"),
-        Metric("temperature", "degC", "none", "temperature while the case was timed, highest of the telemetry"),
-    )
-}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from llmbench.codec import from_plain, to_plain
 from llmbench.errors import RunError, nearest
 from llmbench.machine.fingerprint import Machine
-from llmbench.store.record import METRICS, Measurement, Record
+from llmbench.metrics import METRICS
+from llmbench.store.record import Measurement, Record
 from llmbench.store.schema import TELEMETRY, records_schema
 from llmbench.suite.case import Case
 from llmbench.suite.suite import Match, Suite
@@ -26,7 +27,7 @@ SCHEMA = "llmbench.manifest/1"
 
 @dataclass(frozen=True)
 class Code:
-    """Which code was measured: the commit of the working directory, and a hash of llmbench's and the plugins' sources."""
+    """Which code was measured: the commit of the working directory, and a hash over llmbench and the plugins."""
 
     commit: str | None
     dirty: bool

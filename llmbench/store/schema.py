@@ -37,9 +37,19 @@ FIXED: dict[str, pa.DataType] = {
 
 TELEMETRY = pa.schema(
     {
-        "run_id": _TEXT, "process": _INT, "t_ns": _INT, "power_w": _REAL, "energy_j": _REAL, "sm_clock_hz": _REAL,
-        "memory_clock_hz": _REAL, "temperature_degc": _REAL, "utilisation": _REAL, "memory_utilisation": _REAL,
-        "throttle_reasons": _INT, "throttle_names": _TEXT, "other_processes": _INT,
+        "run_id": _TEXT,
+        "process": _INT,
+        "t_ns": _INT,
+        "power_w": _REAL,
+        "energy_j": _REAL,
+        "sm_clock_hz": _REAL,
+        "memory_clock_hz": _REAL,
+        "temperature_degc": _REAL,
+        "utilisation": _REAL,
+        "memory_utilisation": _REAL,
+        "throttle_reasons": _INT,
+        "throttle_names": _TEXT,
+        "other_processes": _INT,
     }
 )
 

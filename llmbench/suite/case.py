@@ -1,11 +1,11 @@
-"""Cases and points: the product of a suite's axes, with identities that survive renaming, reordering and new parameters."""
+"""Cases and points: the product of a suite's axes, with identities that survive renaming and new parameters."""
 
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from llmbench.suite.catalog import OpSpec, Phase, Scalar
 from llmbench.suite.suite import Axis, Match, Suite
@@ -30,18 +30,21 @@ class Case:
     cache: str
     timer_class: TimerClass
     axes: dict[str, str] = field(default_factory=dict)
+    told: dict[str, Scalar] = field(
+        default_factory=dict
+    )  # what tells it from its neighbours: axes in the suite's order
     is_baseline: bool = False
     skip: str | None = None
 
     @property
     def label(self) -> str:
-        """What to call it when talking to people: `flex fwd seq_len=512 heads=gqa`, parameters in the op's order."""
-        return " ".join([self.impl, self.phase, *(f"{k}={v}" for k, v in self.axes.items())])
+        """What to call it when talking to people: `flex fwd seq_len=512 heads=gqa`."""
+        return " ".join([self.impl, self.phase, *(f"{k}={v}" for k, v in self.told.items())])
 
 
 @dataclass(frozen=True)
 class Point:
-    """Cases that differ only in what the baseline names (as a rule the implementation), so that they can be compared."""
+    """Cases that differ only in what the baseline names, as a rule the implementation: they can be compared."""
 
     point_id: str
     cases: tuple[Case, ...]
@@ -80,33 +83,35 @@ def point_id(
 
 
 def expand(suite: Suite) -> list[Point]:
-    """Every case of the suite, in the order of its axes, grouped by point. Skip rules mark a case, they never drop it."""
-    clock, without = timer_class(suite.device), compared(suite)
-    points: dict[str, list[Case]] = {}
-    seen: set[str] = set()
-    for params, axes in _combinations(suite):
-        for phase in suite.phases:
-            for impl in suite.impls:
-                facts = {**params, **axes, "impl": impl, "phase": phase}
-                same = {"impl": impl, "phase": phase, "params": params, "cache": suite.measure.cache}
-                case = Case(
-                    case_id=case_id(suite.op, timer_class=clock, **same),  # type: ignore[arg-type]
-                    point_id=point_id(suite.op, timer_class=clock, without=without, **same),  # type: ignore[arg-type]
-                    op=suite.op.name,
-                    op_version=suite.op.version,
-                    impl=impl,
-                    phase=phase,
-                    params=params,
-                    cache=suite.measure.cache,
-                    timer_class=clock,
-                    axes=axes,
-                    is_baseline=bool(suite.baseline) and all(facts.get(k) == v for k, v in suite.baseline.items()),
-                    skip=next((s.why for s in suite.skip if matches(s.match, facts)), None),
-                )
-                if case.case_id not in seen:
-                    seen.add(case.case_id)
-                    points.setdefault(case.point_id, []).append(case)
-    return [Point(point_id=key, cases=tuple(cases)) for key, cases in points.items()]
+    """Every case of the suite, in the order of its axes, by point. Skip rules mark a case, they never drop it."""
+    points: dict[str, dict[str, Case]] = {}
+    for combination in _combinations(suite):
+        for phase, impl in product(suite.phases, suite.impls):
+            case = _case(suite, combination, impl=impl, phase=phase)
+            points.setdefault(case.point_id, {}).setdefault(case.case_id, case)
+    return [Point(point_id=key, cases=tuple(cases.values())) for key, cases in points.items()]
+
+
+def _case(suite: Suite, combination: "_Combination", *, impl: str, phase: Phase) -> Case:
+    params, cache, clock = combination.params, suite.measure.cache, timer_class(suite.device)
+    facts = {**params, **combination.labels, "impl": impl, "phase": phase}
+    return Case(
+        case_id=case_id(suite.op, impl=impl, phase=phase, params=params, cache=cache, timer_class=clock),
+        point_id=point_id(
+            suite.op, impl=impl, phase=phase, params=params, cache=cache, timer_class=clock, without=compared(suite)
+        ),
+        op=suite.op.name,
+        op_version=suite.op.version,
+        impl=impl,
+        phase=phase,
+        params=params,
+        cache=cache,
+        timer_class=clock,
+        axes=combination.labels,
+        told=combination.told,
+        is_baseline=bool(suite.baseline) and all(facts.get(k) == v for k, v in suite.baseline.items()),
+        skip=next((s.why for s in suite.skip if matches(s.match, facts)), None),
+    )
 
 
 def compared(suite: Suite) -> frozenset[str]:
@@ -137,15 +142,24 @@ def ends(axis: Axis) -> Axis:
     return Axis(axis.name, axis.values if len(axis.values) < 3 else (axis.values[0], axis.values[-1]))
 
 
-def _combinations(suite: Suite) -> Iterator[tuple[dict[str, Scalar], dict[str, str]]]:
+class _Combination(NamedTuple):
+    """One value of each axis: every parameter of the op, the labels of bundles, and what tells it from the others."""
+
+    params: dict[str, Scalar]
+    labels: dict[str, str]
+    told: dict[str, Scalar]
+
+
+def _combinations(suite: Suite) -> Iterator[_Combination]:
     defaults = {p.name: p.default for p in suite.op.params if p.default is not None}
     for values in product(*(axis.values for axis in suite.axes)):
-        given = dict(suite.fixed)
-        for value in values:
-            given.update(value.params)
-        params = {p.name: given.get(p.name, defaults.get(p.name)) for p in suite.op.params}
-        axes = {a.name: v.label for a, v in zip(suite.axes, values, strict=True) if v.label is not None}
-        yield {k: v for k, v in params.items() if v is not None}, axes
+        given = {**defaults, **suite.fixed}
+        told: dict[str, Scalar] = {}
+        for axis, value in zip(suite.axes, values, strict=True):
+            given |= value.params
+            told |= value.params if value.label is None else {axis.name: value.label}
+        labels = {a.name: v.label for a, v in zip(suite.axes, values, strict=True) if v.label is not None}
+        yield _Combination({p.name: given[p.name] for p in suite.op.params if p.name in given}, labels, told)
 
 
 def _digest(parts: object) -> str:

@@ -10,7 +10,7 @@ from math import prod
 from typing import Literal, NamedTuple, cast
 
 from llmbench.errors import SuiteError, nearest
-from llmbench.store.record import METRICS
+from llmbench.metrics import METRICS
 from llmbench.suite.catalog import OpSpec, ParamSpec, Phase, Scalar
 from llmbench.suite.document import Document, Place, dotted, seen
 from llmbench.suite.level import Level

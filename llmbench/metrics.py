@@ -1,0 +1,32 @@
+"""The metrics that a run stores, with their SI units: the same names in suites, columns and reports."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A stored metric: its SI unit and which direction is better."""
+
+    name: str
+    unit: str
+    better: Literal["lower", "higher", "none"]
+    doc: str
+
+
+METRICS: dict[str, Metric] = {
+    m.name: m
+    for m in (
+        Metric("time", "s", "lower", "one call of the phase, median of the samples"),
+        Metric("compile_time", "s", "lower", "first call of a compiled implementation, in fresh compile caches"),
+        Metric("peak_memory", "B", "lower", "peak allocated above what was held before the call"),
+        Metric("peak_reserved", "B", "lower", "peak of the allocator's reserved memory above the base (CUDA)"),
+        Metric("peak_rss", "B", "lower", "peak resident memory of the process above the base (CPU)"),
+        Metric("max_error", "1", "lower", "largest absolute error against the oracle, over every output"),
+        Metric("rel_error", "1", "lower", "Frobenius norm of the error over that of the oracle, worst output"),
+        Metric("power", "W", "lower", "power drawn while the case was timed, median of the telemetry"),
+        Metric("sm_clock", "Hz", "none", "SM clock while the case was timed, median of the telemetry"),
+        Metric("memory_clock", "Hz", "none", "memory clock while the case was timed, median of the telemetry"),
+        Metric("temperature", "degC", "none", "temperature while the case was timed, highest of the telemetry"),
+    )
+}
