@@ -47,7 +47,7 @@ def workers_of(run: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            is_worker = "llmbench.run.serve" in " ".join(process.cmdline())
+            is_worker = "--serve" in process.cmdline()
             if is_worker and process.environ().get("XDG_STATE_HOME") == run and process.status() != "zombie":
                 found.append(process)
         except psutil.Error:
@@ -150,7 +150,7 @@ def test_kill_9_at_twenty_random_moments_loses_nothing(
         kills += 1
         if run.poll() is None and kills % 2 == 0:
             continue  # the parent lives on and starts another worker
-        run.wait()
+        run.communicate(timeout=60)
         wait_until(lambda: not workers_of(state), seconds=5)
         _cut_last_line(only_run(tmp_path), dice)
         run = start_resume(env, tmp_path)

@@ -8,17 +8,20 @@ import torch
 from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
+from llmbench.measure.collector import collector_off
+
 
 def peak_memory(call: Callable[[], object], device: torch.device) -> dict[str, int]:
     """Metric -> bytes. CUDA: `peak_memory` and `peak_reserved`; CPU: `peak_memory` and, on Linux, `peak_rss`.
 
     The call must have run once before, so that what is cached for good is not counted.
     """
-    gc.collect()
-    return _peak_cuda(call, device) if device.type == "cuda" else _peak_cpu(call)
+    with collector_off():
+        return _peak_cuda(call, device) if device.type == "cuda" else _peak_cpu(call)
 
 
 def _peak_cuda(call: Callable[[], object], device: torch.device) -> dict[str, int]:
+    gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)

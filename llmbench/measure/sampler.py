@@ -3,14 +3,13 @@
 Interleaving is worth most: drift and noise hit every implementation of a point alike, and blocks of one round pair up.
 """
 
-import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Literal
 
 from llmbench.measure.clock import Call, Clock
+from llmbench.measure.collector import collector_off
 from llmbench.orderstat import relative_half_width
 
 MAX_BLOCK = 16  # samples; more add nothing to the pairing and delay the stop
@@ -54,7 +53,7 @@ def sample(
     `min_samples` samples and six blocks. A call that raises ends its own samples only.
     """
     found = {t.key: Samples() for t in targets}
-    with _collector_off():
+    with collector_off():
         for target in targets:
             on_block("warm-up", target.key)
             _warm_up(target.call, found[target.key], clock=clock, before=before, max_s=max_s)
@@ -121,16 +120,3 @@ def _one_block(call: Call, samples: Samples, number: int, *, clock: Clock, befor
         samples.t_ns.append(reading.t_ns)
         samples.block.append(number)
         samples.calls.append(reading.calls)
-
-
-@contextmanager
-def _collector_off() -> Iterator[None]:
-    """Python's garbage collector runs before the samples, not within one."""
-    was_on = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
