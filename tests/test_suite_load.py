@@ -525,3 +525,10 @@ def test_schema_takes_the_bundled_suites() -> None:
     jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
     for each in bundled_suites():
         jsonschema.Draft202012Validator(json_schema(CPU)).validate(read(each.name).document.data)
+
+
+def test_a_mistake_in_the_base_is_not_blamed_on_an_overlay() -> None:
+    text = "op: attention\naxes: {seqlen: [64]}\non:\n  cuda: {measure: {max_s: 2}}\n"
+    with pytest.raises(SuiteError) as e:
+        resolve(parse(text, path="s.yaml"), CPU)
+    assert str(e.value) == "s.yaml:2:8: axes.seqlen is not a parameter of op 'attention'; did you mean 'seq_len'?"

@@ -64,7 +64,8 @@ def resolve(text: SuiteText, catalog: Catalog) -> Suite:
     for stage in stages:
         for draft in drafts:
             stage(draft)
-        if problems := [p for draft in drafts for p in draft.problems]:
+        # of equal places the base's message counts: it needs no overlay to be wrong
+        if problems := [p for draft in sorted(drafts, key=lambda d: len(d.level.overlays)) for p in draft.problems]:
             raise min(problems, key=lambda p: (p.line, p.column))
     return drafts[-1].suite
 

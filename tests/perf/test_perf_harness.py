@@ -1,0 +1,43 @@
+"""Benchmarks of llmbench itself: `make perf`. Figures, not assertions."""
+
+import sys
+from pathlib import Path
+
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from llmbench.codec import from_plain, to_plain
+from llmbench.measure.clock import WallClock
+from llmbench.orderstat import median_interval
+from llmbench.store.record import Measurement, Record
+
+sys.path.append(str(Path(__file__).parents[1]))
+from suite_catalog import CPU
+
+from llmbench.suite.case import expand
+from llmbench.suite.load import load
+
+
+def nothing() -> None:
+    """An empty callable."""
+
+
+def test_a_sample_of_an_empty_callable(benchmark: BenchmarkFixture) -> None:
+    readings = benchmark(WallClock().block, nothing, before=nothing, n=1000)
+    assert len(readings) == 1000
+
+
+def test_the_interval_of_a_thousand_samples(benchmark: BenchmarkFixture) -> None:
+    values = [1 + (i * 7919 % 1000) / 1e5 for i in range(1000)]
+    assert benchmark(median_interval, values).low is not None
+
+
+def test_loading_and_expanding_the_attention_suite(benchmark: BenchmarkFixture) -> None:
+    points = benchmark(lambda: expand(load("attention", CPU)))
+    assert sum(len(p.cases) for p in points) == 240
+
+
+def test_a_record_through_the_codec(benchmark: BenchmarkFixture) -> None:
+    samples = [i / 1e6 for i in range(200)]
+    time = Measurement("time", 1e-4, samples=samples, sample_t_ns=list(range(200)), sample_block=[0] * 200)
+    record = Record("0" * 16, 0, "ok", measurements=[time])
+    assert benchmark(lambda: from_plain(Record, to_plain(record))) == record

@@ -1,0 +1,63 @@
+"""The README's examples run as they stand."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+LANGUAGE_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
+BLOCKS = LANGUAGE_BLOCK.findall(README)
+
+
+def block(language: str, starts: str) -> str:
+    """The block of a language whose first line starts so."""
+    (text,) = [text for lang, text in BLOCKS if lang == language and text.startswith(starts)]
+    return text
+
+
+def test_the_kernel_and_its_suite_run(llmbench: Callable[..., object], tmp_path: Path) -> None:
+    (tmp_path / "my_kernels.py").write_text(block("python", "# my_kernels.py"))
+    (tmp_path / "mine.yaml").write_text(block("yaml", "# mine.yaml"))
+    said = json.loads(llmbench("run", "./mine.yaml", "--json").stdout)  # type: ignore[attr-defined]
+    assert said["counts"] == {"ok": 8}
+
+
+def test_the_suite_of_heads_runs(llmbench: Callable[..., object], tmp_path: Path) -> None:
+    (tmp_path / "heads.yaml").write_text(block("yaml", "# heads.yaml"))
+    said = json.loads(llmbench("run", "./heads.yaml", "--quick", "--json").stdout)  # type: ignore[attr-defined]
+    assert said["counts"]["skipped"] == 2 and said["counts"]["ok"] >= 6
+
+
+def test_the_message_about_a_mistake_is_the_real_one(llmbench: Callable[..., object], tmp_path: Path) -> None:
+    (tmp_path / "heads.yaml").write_text(block("yaml", "# heads.yaml").replace("seq_len: [", "seqlen: ["))
+    told = llmbench("run", "./heads.yaml", rc=2).stderr  # type: ignore[attr-defined]
+    assert told.strip() in README
+
+
+def test_the_op_runs(llmbench: Callable[..., object], tmp_path: Path) -> None:
+    (tmp_path / "my_ops.py").write_text(block("python", "# my_ops.py"))
+    (tmp_path / "norm.yaml").write_text(
+        "op: rms_norm\nplugins: [my_ops]\nphases: [fwd, bwd]\naxes: {tokens: [8, 64]}\nfixed: {hidden: 32}\n"
+        "measure: {max_s: 0.01}\n"
+    )
+    said = json.loads(llmbench("run", "./norm.yaml", "--json").stdout)  # type: ignore[attr-defined]
+    assert said["counts"] == {"ok": 4}
+
+
+@pytest.mark.parametrize(
+    "command", re.findall(r"^llmbench (.*?)(?: +#.*)?$", "\n".join(t for lang, t in BLOCKS if lang == "sh"), re.M)
+)
+def test_every_command_of_the_readme_has_its_options(command: str, llmbench: Callable[..., object]) -> None:
+    name, *words = command.split()
+    told = llmbench(name, "--help").stdout  # type: ignore[attr-defined]
+    for option in (w for w in words if w.startswith("--")):
+        assert option in told
+
+
+def test_every_file_that_the_readme_links_is_there() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    assert len(links) >= 6
+    assert all((Path(__file__).parent.parent / link).is_file() for link in links)
