@@ -199,8 +199,8 @@ def test_a_worker_killed_from_outside_is_not_blamed_on_a_case(toy_plugin: Path, 
     assert run.returncode == 0, err
     found = result(tmp_path, out, err)
     assert found.said["counts"] == {"ok": 4} and "crashed" not in err
-    pids = (tmp_path / found.said["folder"] / "journal.jsonl").read_text().count('"type":"unit"')
-    assert pids == 2
+    closed = (tmp_path / found.said["folder"] / "journal.jsonl").read_text().count('"type":"unit"')
+    assert closed == 2
     times = [r for r in found.rows if r["metric"] == "time"]
     assert len(times) == 4
     again = {r["order"] for r in times if r["p_size"] == 11}
@@ -226,7 +226,11 @@ def test_a_broken_installed_plugin_is_a_note_and_stops_nobody(toy_plugin: Path, 
 
 @pytest.mark.parametrize(
     ("plugin", "why"),
-    [("toy_kernels:nope", "AttributeError"), ("raises_here", "ZeroDivisionError"), ("not_there", "ModuleNotFoundError")],
+    [
+        ("toy_kernels:nope", "AttributeError"),
+        ("raises_here", "ZeroDivisionError"),
+        ("not_there", "ModuleNotFoundError"),
+    ],
 )
 def test_a_plugin_that_the_suite_names_must_load(toy_plugin: Path, tmp_path: Path, plugin: str, why: str) -> None:
     (tmp_path / "raises_here.py").write_text("1 / 0\n")

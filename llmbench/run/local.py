@@ -15,7 +15,8 @@ from llmbench.errors import MachineError, ProtocolError
 from llmbench.run.protocol import Hello, Message, Unit, decode, encode
 
 START_S = 120.0  # importing torch from a cold network disk takes a minute
-LOG_TAIL = 1500  # characters of a dead worker's output that go into the reason
+LOG_TAIL = 16_384  # bytes of a dead worker's output that are read: a crash writes the stack of every thread
+SHOWN = 1500  # characters of it that are shown when no worker comes up
 
 
 class WorkerDied(Exception):  # noqa: N818  (an event that the runner handles)
@@ -78,7 +79,7 @@ class LocalWorker:
                 if isinstance(message, Hello):
                     return message
         except WorkerDied as e:
-            raise MachineError(f"the worker did not start: {e.log.strip() or e.reason}") from e
+            raise MachineError(f"the worker did not start: {e.log.strip()[-SHOWN:] or e.reason}") from e
         self.kill()
         raise MachineError(f"the worker did not start within {START_S:.0f} s; its output is in {self._log_path}")
 
@@ -145,7 +146,8 @@ def _telling_line(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     crash = next((i for i, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
     if crash is not None:
-        return next((f"in {line}" for line in lines[crash:] if line.startswith("File ")), lines[crash])
+        here = next((i for i, line in enumerate(lines) if i > crash and line.startswith("Current thread")), crash)
+        return next((f"in {line}" for line in lines[here:] if line.startswith("File ")), lines[crash])
     return f"last output: {lines[-1]}" if lines else ""
 
 
