@@ -1,4 +1,4 @@
-"""The rules that hold the house up: who imports whom, what the parent and the worker need, where printing is allowed."""
+"""The rules that hold the house up: who imports whom, what parent and worker need, where printing is allowed."""
 
 import ast
 import sys
@@ -72,7 +72,7 @@ def ours(name: str) -> set[str]:
 
 def part(name: str) -> str:
     """`run` of `llmbench.run.worker`, `errors` of `llmbench.errors`."""
-    return (name.split(".") + [""])[1]
+    return [*name.split("."), ""][1]
 
 
 def level(name: str) -> int:
