@@ -17,7 +17,7 @@ ROUNDS = 10  # blocks that the time budget is cut into: the paired CI over block
 MIN_ROUNDS = 6
 WARM_UP_CALLS = 3  # at least, after the calls of check and memory pass
 WARM_UP_SHARE = 0.1  # of the time budget at most
-WARM_UP_FLAT = 0.02  # warm when the faster half of the last calls is no more than this above the best so far
+WARM_UP_FLAT = 0.02  # warm when the last calls bring no more than this over the best before them
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,13 @@ def _stop(samples: Samples, *, rounds: int, target_ci: float, max_s: float, min_
 
 def _warm_up(call: Call, samples: Samples, *, clock: Clock, before: Call, max_s: float) -> None:
     """Calls until the time is flat, bounded by a share of the budget; sets the size of the blocks by what it saw."""
-    start, times, best = perf_counter(), [], float("inf")
+    start, times = perf_counter(), []
     try:
         while True:
             times.append(clock.block(call, before=before, n=1)[0].time_s)
             spent_s = perf_counter() - start
-            flat = len(times) >= WARM_UP_CALLS and min(times[-WARM_UP_CALLS:]) <= best * (1 + WARM_UP_FLAT)
-            best = min(best, times[-1])
+            last, earlier = times[-WARM_UP_CALLS:], times[:-WARM_UP_CALLS]
+            flat = bool(earlier) and min(last) >= (1 - WARM_UP_FLAT) * min(earlier)
             if len(times) >= WARM_UP_CALLS and (flat or spent_s >= WARM_UP_SHARE * max_s):
                 break
     except Exception as e:

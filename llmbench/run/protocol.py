@@ -94,9 +94,9 @@ def decode(line: bytes | str) -> Message:
     try:
         body = json.loads(line)
         version, kind = body.pop("v"), body.pop("type")
-    except (ValueError, KeyError, AttributeError) as e:
+    except (ValueError, KeyError, AttributeError, TypeError) as e:
         raise ProtocolError(f"worker protocol: not a message: {line[:200]!r}") from e
-    if version != VERSION or kind not in _TYPES:
+    if version != VERSION or not isinstance(kind, str) or kind not in _TYPES:
         raise ProtocolError(f"worker protocol: version {version}, type {kind!r}; this side speaks version {VERSION}")
     try:
         return from_plain(_TYPES[kind], body)

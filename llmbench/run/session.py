@@ -148,17 +148,18 @@ def _carry_out(
         workers.drop()
         journal.close()
         listener.ends()
-    return close(folder, complete=complete, interrupted=interrupted, wall_s=monotonic() - begin)
+    return close(folder, complete=complete, interrupted=interrupted)
 
 
-def close(folder: Path, *, complete: bool, interrupted: bool = False, wall_s: float = 0.0) -> Outcome:
+def close(folder: Path, *, complete: bool, interrupted: bool = False) -> Outcome:
     """Writes parquet and `run.json` from the journal."""
     found = read_journal(folder)
     header = found.header
     units = units_of(header.suite, points_of(header.suite, header.only))
     outcome = _outcome(folder, found, complete=complete, interrupted=interrupted)
     manifest = Manifest(
-        header, complete, outcome.counts, notes=tuple(dict.fromkeys([*header.notes, *found.notes])), wall_s=wall_s,
+        header, complete, outcome.counts, notes=tuple(dict.fromkeys([*header.notes, *found.notes])),
+        wall_s=sum(found.wall_s.values()),
         point_wall_s=_mean_by_point(found.wall_s), ledger_s=found.ledger_s,
     )  # fmt: skip
     write_run(folder, manifest, list(_in_order(units, found)), found.telemetry)
