@@ -53,9 +53,10 @@ def _judge_one(got: Tensor, want: Wanted) -> Judgement:
     if got.shape != want.ref.shape:
         shapes = f"{tuple(got.shape)}, wanted {tuple(want.ref.shape)}"
         return Judgement(math.nan, math.nan, want.allowed, f"{want.name} has shape {shapes}")
-    error = got.detach().to(want.ref.dtype).sub_(want.ref)
+    ref = want.ref if want.ref.is_floating_point() else want.ref.double()
+    error = got.detach().to(ref.dtype, copy=True).sub_(ref)  # a copy: the output may be a tensor that lives on
     max_error = float(error.abs().max()) if error.numel() else 0.0
-    scale = float(torch.linalg.vector_norm(want.ref))
+    scale = float(torch.linalg.vector_norm(ref))
     rel_error = float(torch.linalg.vector_norm(error)) / scale if scale else max_error
     why = None
     if not math.isfinite(max_error):
