@@ -37,7 +37,6 @@ try:
 finally:
     print("\\nMODULES", *(name for name, module in sys.modules.items() if module is not None), file=sys.stderr)
 """
-MODULES = {name: importlib.import_module(f"llmbench.cli.{name}") for name in COMMANDS}
 
 
 class Stored(NamedTuple):
@@ -83,7 +82,7 @@ def test_is_quick_since_it_imports_little(stored: Stored, argv: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_says_what_the_list_of_commands_says(name: str) -> None:
-    function = MODULES[name].worker if name == "worker" else MODULES[name].command
+    function = getattr(importlib.import_module(f"llmbench.cli.{name}"), "worker" if name == "worker" else "command")
     first = (function.__doc__ or "").split("\n")[0]
     assert first.rstrip(".").startswith(COMMANDS[name].rstrip("."))
     if name != "worker":

@@ -92,7 +92,7 @@ def test_an_int_stays_an_int_and_a_float_becomes_one() -> None:
     ("name", "wrong"),
     [
         ("number", "1"), ("real", "x"), ("real", True), ("flag", 1), ("mode", "c"), ("colour", "blue"), ("pair", [1]),
-        ("pair", [1, 2]), ("pair", "1x"), ("many", [0.1, None]), ("maybe", 0.5), ("nested", []),
+        ("pair", [1, 2]), ("pair", "1x"), ("many", [0.1, None]), ("maybe", 0.5), ("maybe", True), ("nested", []),
         ("nested", {"k": ["x"]}),
     ],
 )  # fmt: skip
