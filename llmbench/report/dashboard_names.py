@@ -1,0 +1,142 @@
+"""The names that a dashboard may use: metrics, and the facts that the cases of its runs have."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from llmbench.analyze.derive import DERIVED
+from llmbench.metrics import METRICS, Metric
+from llmbench.store.query import Run
+from llmbench.suite.catalog import ParamSpec, Scalar
+from llmbench.suite.document import seen
+from llmbench.suite.values import read_value
+
+ALL_METRICS: Mapping[str, Metric] = {**METRICS, **DERIVED}
+"""Every metric that a panel can show: those that a run stores, and those that follow from them."""
+
+FACTS = (
+    "impl",
+    "phase",
+    "run",
+    "device",
+    "arch",
+    "commit",
+    "started",
+    "torch",
+    "suite",
+    "op",
+    "cache",
+    "status",
+    "process",
+)
+"""What every case has beside its parameters and bundles."""
+
+_A = {"impl": "an implementation", "phase": "a phase"}
+_FACT_OPTIONS = ("color", "facet", "row")
+_METRIC_OPTIONS = {"z": ("heatmap",), "y": ("bars", "complexity", "stacked", "pareto"), "x": ("pareto",)}
+_FACT_ONLY = {"x": ("bars", "speedup", "complexity", "heatmap", "stacked", "status"), "y": ("heatmap",)}
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the runs know: parameters and bundles by name, and how messages call their ops."""
+
+    ops: str
+    params: dict[str, ParamSpec]
+    bundles: tuple[str, ...]
+    impls: tuple[str, ...]
+    phases: tuple[str, ...]
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Everything that tells cases apart, by name."""
+        return tuple(dict.fromkeys((*FACTS, *self.bundles, *self.params)))
+
+
+class Problem(NamedTuple):
+    """A name that is not right, at a place within its panel; `known` are the names to suggest from."""
+
+    place: tuple[str | int, ...]
+    message: str
+    seen: str = ""
+    known: tuple[str, ...] = ()
+    at_key: bool = False
+
+
+def names_of(runs: Sequence[Run]) -> Names:
+    """The names of every run together."""
+    suites = [run.manifest.header.suite for run in runs]
+    ops = {s.op.name: s.op for s in suites}
+    bundles = [a.name for s in suites for a in s.axes if a.values and a.values[0].label is not None]
+    return Names(
+        ops=" and ".join(f"op {name!r}" for name in ops),
+        params={p.name: p for op in ops.values() for p in op.params},
+        bundles=tuple(dict.fromkeys(bundles)),
+        impls=tuple(dict.fromkeys(i.name for op in ops.values() for i in op.impls)),
+        phases=tuple(dict.fromkeys(p for op in ops.values() for p in op.phases)),
+    )
+
+
+def problems(kind: str, options: Mapping[str, Any], known: Names) -> Iterator[Problem]:
+    """What is wrong with the names in a panel's options."""
+    for option in ("x", "y", "z"):
+        if (name := options[option]) is not None:
+            yield from _axis(kind, option, name, known)
+    for option in _FACT_OPTIONS:
+        if (name := options[option]) is not None:
+            yield from _fact((option,), name, known)
+    if (name := options["metric"]) is not None and name not in METRICS:
+        yield Problem(("metric",), f"is {seen(name)}, which is not a metric that is sampled", name, tuple(METRICS))
+    for i, name in enumerate(options["columns"]):
+        yield from _any(("columns", i), name, known)
+    for key, values in options["where"].items():
+        yield from _where(key, values, known)
+    if options["color"] in (None, "impl"):
+        for name in options["theory"]:
+            if name not in known.impls:
+                message = f"is not an implementation of {known.ops}"
+                yield Problem(("theory", name), message, name, known.impls, at_key=True)
+    if options["facet"] is not None and options["facet"] == options["row"]:
+        yield Problem(("row",), f"is {seen(options['row'])}, as facet is")
+
+
+def _axis(kind: str, option: str, name: str, known: Names) -> Iterator[Problem]:
+    if kind in _METRIC_OPTIONS.get(option, ()):
+        if name not in ALL_METRICS:
+            yield Problem((option,), f"is {seen(name)}, which is not a metric", name, tuple(ALL_METRICS))
+    elif kind in _FACT_ONLY.get(option, ()):
+        yield from _fact((option,), name, known)
+    else:
+        yield from _any((option,), name, known)
+
+
+def _any(place: tuple[str | int, ...], name: str, known: Names) -> Iterator[Problem]:
+    names = (*ALL_METRICS, *known.facts)
+    if name not in names:
+        message = f"is {seen(name)}, which is not a metric, parameter or axis of {known.ops}"
+        yield Problem(place, message, name, names)
+
+
+def _fact(place: tuple[str | int, ...], name: str, known: Names) -> Iterator[Problem]:
+    if name in known.facts:
+        return
+    what = "a metric; wanted" if name in ALL_METRICS else "not"
+    message = f"is {seen(name)}, which is {what} a parameter or axis of {known.ops}"
+    yield Problem(place, message, name, () if name in ALL_METRICS else known.facts)
+
+
+def _where(key: str, values: Sequence[Scalar], known: Names) -> Iterator[Problem]:
+    if key not in known.facts:
+        message = f"is not a parameter or axis of {known.ops}"
+        yield Problem(("where", key), message, key, known.facts, at_key=True)
+        return
+    choices = {"impl": known.impls, "phase": known.phases}.get(key, ())
+    for i, value in enumerate(values):
+        place = ("where", key, i)
+        if choices and value not in choices:
+            yield Problem(place, f"is {seen(value)}, which is not {_A[key]} of {known.ops}", str(value), choices)
+        elif key in known.params and key not in known.bundles:
+            try:
+                read_value(known.params[key], value)
+            except ValueError as e:
+                yield Problem(place, str(e))

@@ -1,0 +1,178 @@
+"""Lines over an axis: sweeps of any metric with their intervals, and speed-ups against the baseline."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from llmbench.report.dashboard import PanelSpec
+from llmbench.report.drawn import Drawn, Trace
+from llmbench.report.panels.data import PageData, Point
+from llmbench.report.panels.grid import Cell, grid_of
+from llmbench.report.panels.label import bases_text, joined, plain
+from llmbench.report.panels.listing import listing
+from llmbench.report.panels.quantity import Quantity, quantity
+from llmbench.report.panels.split import Series, few, rest_names, series_of, style_text, thinned, trace
+from llmbench.report.panels.why import anchor_of, empty, missing_text, why_none
+
+BASELINE = "baseline"
+PAIRED = "Speed-up: time of the baseline over that of the case, bars its 95 % CI over pairs of blocks."
+
+
+def sweep(spec: PanelSpec, data: PageData) -> Drawn:
+    """y over x, a line for each colour and whatever else tells points apart; markers alone where x is a metric."""
+    return _curves(spec, data, spec.y or "time", bars=False)
+
+
+def speedup(spec: PanelSpec, data: PageData) -> Drawn:
+    """The speed-up against the baseline over x, the baseline as a line at 1."""
+    return _curves(spec, data, "speedup", bars=True)
+
+
+def log_of(spec: PanelSpec, axis: str) -> bool | None:
+    """Whether the dashboard wants that axis logarithmic; None where it leaves it open."""
+    return None if spec.log is None else axis in spec.log
+
+
+def default_x(spec: PanelSpec, data: PageData, points: Sequence[Point]) -> str:
+    """The axis that the dashboard names, else the sizes, else the first fact that varies."""
+    rest = rest_names(points, ["impl", "run"], data.varying)
+    return spec.x or data.size_axis or (rest[0] if rest else "impl")
+
+
+def _curves(spec: PanelSpec, data: PageData, y_name: str, *, bars: bool) -> Drawn:
+    color = spec.color or "impl"
+    points = data.chosen(spec.where, (spec.x, spec.y, color, spec.facet, spec.row))
+    x_name = default_x(spec, data, points)
+    x, y = quantity(x_name, points, log=log_of(spec, "x")), quantity(y_name, points, log=log_of(spec, "y"))
+    title = f"{y.words[:1].upper()}{y.words[1:]} by {x.words}"
+    placed = [p for p in points if x.has(p) and y.has(p)]
+    if not placed:
+        lacking = x_name if y.kind != "metric" and x.kind == "metric" else y_name
+        return empty(spec, title, why_none(lacking, points, data))
+    rest = rest_names(placed, [x_name, color, spec.facet, spec.row], data.varying)
+    kept, thin_note = thinned([p for p in placed if not (bars and p.line.is_baseline)] or placed)
+    kept_series, few_note = few(series_of(kept, color=color, rest=rest))
+    grid = grid_of(placed, facet=spec.facet, row=spec.row)
+    traces: list[Trace] = []
+    for cell in grid.cells:
+        if bars:
+            traces += _baselines(cell, x)
+        members = {id(p) for p in cell.points}
+        for s in kept_series:
+            here = replace(s, points=[p for p in s.points if id(p) in members])
+            if here.points:
+                traces += _series(here, cell, x, y, band=not bars and spec.band != "none", bars=bars)
+    table = listing(placed, [spec.row, spec.facet, color, *rest, x_name], [x, y])
+    estimates = [e for p in kept if (e := y.estimate(p)) is not None]
+    notes = [
+        PAIRED if bars else bases_text(estimates) if spec.band != "none" else "",
+        style_text(kept_series, "symbol" if _scattered(x) else "dash"),
+        missing_text(points, [x, y]), thin_note, few_note, grid.note, table.note,
+    ]  # fmt: skip
+    return Drawn(
+        anchor_of(spec), spec.kind, spec.title or title, joined(notes), None, legend_once(traces),
+        {**grid.layout(x.axis(), y.axis()), "hovermode": "closest"}, grid.height_px, table.columns, table.rows,
+    )  # fmt: skip
+
+
+def _scattered(x: Quantity) -> bool:
+    return x.kind != "number"
+
+
+def _series(s: Series, cell: Cell, x: Quantity, y: Quantity, *, band: bool, bars: bool) -> list[Trace]:
+    points = s.points if x.kind == "metric" else sorted(s.points, key=lambda p: _place(x, p))
+    shared: dict[str, Any] = {"type": "scatter", "name": plain(s.color), "legendgroup": s.color[:200], **cell.refs}
+    line = {
+        **shared,
+        "mode": "markers" if _scattered(x) else "lines+markers",
+        "x": [x.at(p) for p in points],
+        "y": [y.at(p) for p in points],
+        "line": s.dash,
+        "marker": {**s.symbol, "size": 6},
+        "hovertext": ["<br>".join(filter(None, [x.hover(p), y.hover(p), *_notes(p)])) for p in points],
+        "hovertemplate": f"{s.head}<br>%{{hovertext}}<extra></extra>",
+    }
+    if bars:
+        line |= error_bars(points, y)
+    bounds = [y.bounds(p) for p in points]
+    if not band or _scattered(x) or not any(bounds):
+        return [trace(line, points, s.color)]
+    return [_band(points, s.color, shared, x, bounds), trace(line, points, s.color)]
+
+
+def _band(
+    points: Sequence[Point],
+    color: str,
+    shared: dict[str, Any],
+    x: Quantity,
+    bounds: Sequence[tuple[float, float] | None],
+) -> Trace:
+    """The intervals as an area under the line: there along the lower bounds and back along the upper ones."""
+    known = [(p, b) for p, b in zip(points, bounds, strict=True) if b is not None]
+    there = [(p, low) for p, (low, _) in known]
+    back = [(p, high) for p, (_, high) in reversed(known)]
+    area = {
+        **shared,
+        "mode": "lines", "fill": "toself", "line": {"width": 0}, "hoverinfo": "skip",
+        "x": [x.at(p) for p, _ in (*there, *back)], "y": [value for _, value in (*there, *back)],
+        "showlegend": False, "meta": {"role": "band"},
+    }  # fmt: skip
+    return trace(area, [p for p, _ in (*there, *back)], color)
+
+
+def error_bars(points: Sequence[Point], y: Quantity, axis: str = "error_y") -> dict[str, Any]:
+    """The intervals of the points as bars; nothing where no point has one."""
+    bounds = [y.bounds(p) for p in points]
+    if not any(bounds):
+        return {}
+    at = [y.estimate(p) for p in points]
+    above = [
+        y.shown(e.high - e.value) if b and e and e.high is not None else 0 for b, e in zip(bounds, at, strict=True)
+    ]
+    below = [y.shown(e.value - e.low) if b and e and e.low is not None else 0 for b, e in zip(bounds, at, strict=True)]
+    return {
+        axis: {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.5, "width": 3}
+    }
+
+
+def _baselines(cell: Cell, x: Quantity) -> list[Trace]:
+    """A line at 1 from the first to the last baseline of the subplot, for each colour that is one."""
+    bases = [p for p in cell.points if p.line.is_baseline]
+    if not bases:
+        return []
+    places = sorted({_place(x, p): x.at(p) for p in bases}.items())
+    at = [value for _, value in places]
+    name = plain(bases[0].line.impl) if len({p.line.impl for p in bases}) == 1 else BASELINE
+    data = {
+        "type": "scatter", "mode": "lines", "name": f"{name} (baseline)", "legendgroup": BASELINE, **cell.refs,
+        "x": [at[0], at[-1]] if len(at) > 1 else at * 2, "y": [1, 1], "line": {"dash": "dot"},
+        "hovertemplate": f"baseline {name}<extra></extra>", "meta": {"role": "baseline"},
+    }  # fmt: skip
+    facts = trace(data, bases, None).facts
+    return [Trace(data, bases[0].line.impl, {k: v for k, v in facts.items() if k != "impl"})]
+
+
+def _place(x: Quantity, point: Point) -> float:
+    """Where the point stands along the axis, for sorting."""
+    if x.kind == "category":
+        return float(x.order.index(point.facts[x.name]))
+    value = x.at(point)
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _notes(point: Point) -> list[str]:
+    notes = [f"{point.line.n} samples"] if point.line.n else []
+    notes += [f"{point.line.processes} processes"] if point.line.processes > 1 else []
+    return [", ".join([*notes, *(f.name.replace("_", " ") for f in point.line.flags)])]
+
+
+def legend_once(traces: Sequence[Trace]) -> tuple[Trace, ...]:
+    """One entry a group in the legend, its first line."""
+    seen: set[str] = set()
+    found = []
+    for t in traces:
+        group = str(t.data.get("legendgroup", ""))
+        shown = t.data.get("showlegend", True) and group not in seen
+        seen |= {group} if shown else set()
+        found.append(replace(t, data={**t.data, "showlegend": bool(shown)}))
+    return tuple(found)
