@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from llmbench.measure.cache import FLUSH_FACTOR, UNKNOWN_LLC_BYTES, cache_before, flusher
+from llmbench.measure.cache import FLUSH_FACTOR, UNKNOWN_LLC_BYTES, flusher
 from llmbench.measure.memory import peak_memory
 
 CPU = torch.device("cpu")
@@ -79,7 +79,7 @@ def test_an_exception_comes_through() -> None:
 def test_the_flusher_goes_through_twice_the_cache(llc_bytes: int) -> None:
     assert FLUSH_FACTOR >= 2
     assert peak_memory(lambda: flusher(device=CPU, llc_bytes=llc_bytes), CPU)["peak_memory"] >= 2 * llc_bytes
-    flush = cache_before("cold", device=CPU, llc_bytes=llc_bytes)
+    flush = flusher(device=CPU, llc_bytes=llc_bytes)
     read = round(float(flush()) ** 2)  # type: ignore[arg-type]  # the norm of as many ones as are read
     assert read * 4 >= 2 * llc_bytes * 0.999
 
@@ -87,7 +87,3 @@ def test_the_flusher_goes_through_twice_the_cache(llc_bytes: int) -> None:
 def test_a_cache_of_unknown_size_is_taken_for_a_large_one() -> None:
     made = peak_memory(lambda: flusher(device=CPU, llc_bytes=0), CPU)["peak_memory"]
     assert made == FLUSH_FACTOR * UNKNOWN_LLC_BYTES
-
-
-def test_a_warm_cache_is_left_alone() -> None:
-    assert peak_memory(lambda: cache_before("warm", device=CPU, llc_bytes=2**20)(), CPU)["peak_memory"] == 0

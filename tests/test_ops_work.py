@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from llmbench.ops.op import Expected, Impl, Op
-from llmbench.ops.oracle import allowance, expected, wider
+from llmbench.ops.oracle import expect, expected, wider
 from llmbench.ops.work import build, make_douts, output_like, work
 
 torch.set_num_threads(1)  # small tensors: threads that wait for one another cost ten times the work
@@ -162,16 +162,24 @@ def test_douts_are_for_floating_outputs_and_one_for_a_loss() -> None:
     assert loss.item() == 1.0
 
 
-def test_allowance_is_flash_attentions_rule() -> None:
+def test_what_an_output_may_be_off_by_is_flash_attentions_rule() -> None:
     ref = torch.tensor([1.0, -2.0])
     low = torch.tensor([1.0, -2.0625]).bfloat16()
     rounded = ref.bfloat16()
     noise = (rounded + 0.3 - 0.3 - rounded).abs().max().item()
     assert noise > 0
-    fp32 = 8 * 2.0**-23 * 2.0
-    assert allowance(ref, low, factor=2.0) == pytest.approx(2 * 0.0625 + 2 * noise + fp32, rel=1e-9)
-    assert allowance(ref, low, factor=3.0) == pytest.approx(3 * 0.0625 + 2 * noise + fp32, rel=1e-9)
-    assert allowance(torch.tensor([1, 2]), torch.tensor([1, 2]), factor=2.0) == 0.0
+    eps = 2.0**-23
+    for factor in (2.0, 3.0):
+        one = expect("out", ref, low, factor=factor)
+        assert one.allowed == pytest.approx(factor * 0.0625 + 2 * noise + 8 * eps * 2.0, rel=1e-9)
+        assert one.rel_allowed == pytest.approx(factor * 0.0625 / 5**0.5 + 8 * eps, rel=1e-6)
+    assert expect("out", torch.tensor([1, 2]), torch.tensor([1, 2]), factor=2.0).allowed == 0.0
+
+
+def test_an_overflow_of_the_plain_computation_allows_nothing() -> None:
+    ref = torch.tensor([1.0, 2.0])
+    one = expect("out", ref, torch.tensor([1.0, torch.inf]).half(), factor=2.0)
+    assert one.allowed < 0.01
 
 
 def test_wider_leaves_integers_and_fp64() -> None:

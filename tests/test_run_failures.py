@@ -16,7 +16,7 @@ Row = dict[str, Any]
 FAILING = """\
 op: attention
 impls: [naive, toy_segfault, toy_good, toy_raise, toy_hang, toy_hang_in_timing, toy_crash_in_timing, toy_greedy,
-        toy_wrong, toy_clobber, toy_late_clobber, tiled]
+        toy_wrong, toy_clobber, toy_late_clobber, toy_tail, toy_memo, toy_in_place, toy_odd_text, tiled]
 baseline: {impl: naive}
 phases: [infer]
 axes: {seq_len: [16]}
@@ -36,6 +36,10 @@ STATUS = {
     "toy_wrong": "wrong",
     "toy_clobber": "wrong",
     "toy_late_clobber": "wrong",
+    "toy_tail": "wrong",
+    "toy_memo": "wrong",
+    "toy_in_place": "ok",
+    "toy_odd_text": "error",
     "tiled": "ok",
 }
 WHY = {
@@ -48,6 +52,9 @@ WHY = {
     "toy_wrong": "out is off by",
     "toy_clobber": "changed its input 'k'",
     "toy_late_clobber": "after timing: changed its input 'v'",
+    "toy_tail": "out ",
+    "toy_memo": "after timing: gives its old outputs for new inputs",
+    "toy_odd_text": "ValueError: bad path ?",
 }
 NARROWED = """\
 op: attention

@@ -63,11 +63,11 @@ def test_golden_case_ids(changes: dict[str, object], golden: str) -> None:
 
 def test_golden_ids_of_the_bundled_suite() -> None:
     first, last = expand(load("attention", CPU))[0], expand(load("attention", CPU))[-1]
-    assert (first.point_id, first.cases[0].case_id) == ("2e22c69599b8fcbf", "d9c295062e29b4f7")
-    assert (last.point_id, last.cases[-1].case_id) == ("a19c29b61611fa2f", "1b2c63beb5a4854e")
+    assert (first.point_id, first.cases[0].case_id) == ("9e69ae33a481db90", "d9c295062e29b4f7")
+    assert (last.point_id, last.cases[-1].case_id) == ("60583f1faa9d94e0", "1b2c63beb5a4854e")
     first, last = expand(load("attention", H100))[0], expand(load("attention", H100))[-1]
-    assert (first.point_id, first.cases[0].case_id) == ("01a0faeeb718210d", "7244b00bd47ce598")
-    assert (last.point_id, last.cases[-1].case_id) == ("7e444bfeb198932c", "d894aabebe5d39da")
+    assert (first.point_id, first.cases[0].case_id) == ("3274668f8aff9669", "7244b00bd47ce598")
+    assert (last.point_id, last.cases[-1].case_id) == ("04f01483ed05e65c", "d894aabebe5d39da")
 
 
 @pytest.mark.parametrize(

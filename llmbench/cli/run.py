@@ -50,7 +50,8 @@ def command(
     if (suite is None) == (resume_run is None):
         raise UsageError("give a SUITE to run, or --resume RUN to go on with one, and not both")
     signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup stays nohup
+        signal.signal(signal.SIGHUP, _interrupt)
     listener = progress()
     if resume_run is not None:
         if only or quick or processes or device:

@@ -37,7 +37,7 @@ def describe_device(device: str | None = None) -> DeviceSpec:
     if index >= len(names):
         raise MachineError(f"device {device!r} is not on this machine; there is: {_there_is(names)}")
     major, minor = torch.cuda.get_device_capability(index)
-    return DeviceSpec(f"cuda:{index}", f"sm{major}{minor}", names[index])
+    return DeviceSpec(f"cuda:{index}", f"sm{major}{minor}", names[index], _gpu(index).uuid or "")
 
 
 def probe(device: str | None = None) -> Machine:

@@ -8,11 +8,6 @@ FLUSH_FACTOR = 2  # of the last-level cache; measured practice, see README "How 
 UNKNOWN_LLC_BYTES = 128 * 2**20  # flushed where the size is not known: larger than the L2 of any current GPU
 
 
-def cache_before(state: str, *, device: torch.device, llc_bytes: int) -> Callable[[], object]:
-    """What to call before each timed call so that the cache is `cold` (evicted) or `warm` (left alone)."""
-    return _nothing if state == "warm" else flusher(device=device, llc_bytes=llc_bytes)
-
-
 def flusher(*, device: torch.device, llc_bytes: int) -> Callable[[], object]:
     """Evicts the last-level cache by going through a buffer of twice its size.
 
@@ -23,7 +18,3 @@ def flusher(*, device: torch.device, llc_bytes: int) -> Callable[[], object]:
     size_bytes = FLUSH_FACTOR * (llc_bytes or UNKNOWN_LLC_BYTES)
     buffer = torch.ones(size_bytes // 4, device=device)
     return buffer.zero_ if device.type == "cuda" else lambda: torch.linalg.vector_norm(buffer)
-
-
-def _nothing() -> None:
-    """Leaves the cache as the previous call left it."""

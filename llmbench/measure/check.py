@@ -1,15 +1,17 @@
 """Whether outputs are right: compared with an oracle, on the very shape that is timed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+POISONED = 3  # blocks for each output: an allocator may keep several of one size
+
 
 class Wanted(Protocol):
-    """What an output should be: a reference of higher precision and the largest absolute error allowed."""
+    """What an output should be: a reference of higher precision, and the absolute and relative error allowed."""
 
     @property
     def name(self) -> str: ...
@@ -17,6 +19,8 @@ class Wanted(Protocol):
     def ref(self) -> Tensor: ...
     @property
     def allowed(self) -> float: ...
+    @property
+    def rel_allowed(self) -> float: ...
 
 
 class Judgement(NamedTuple):
@@ -61,17 +65,48 @@ def _judge_one(got: Tensor, want: Wanted) -> Judgement:
     why = None
     if not math.isfinite(max_error):
         why = f"{want.name} has NaN or infinite values where the oracle has none"
+    elif not math.isfinite(want.allowed):  # what overflows in a plain computation cannot judge anybody
+        why = f"{want.name} cannot be judged: the oracle allows {want.allowed}"
     elif max_error > want.allowed:
         why = f"{want.name} is off by {max_error:.3g}, allowed {want.allowed:.3g} (relative {rel_error:.3g})"
+    elif rel_error > want.rel_allowed:
+        why = f"{want.name} is off by {rel_error:.3g} as a whole, allowed {want.rel_allowed:.3g}"
     return Judgement(max_error, rel_error, want.allowed, why)
 
 
-def changed(
-    inputs: Sequence[Tensor], pristine: Sequence[Tensor], names: Sequence[str], mutates: Sequence[str]
-) -> str | None:
-    """ "changed its input 'k'" for the first input that differs and may not; None if there is none."""
+def changed(inputs: Sequence[Tensor], pristine: Sequence[Tensor], name: Callable[[int], str]) -> str | None:
+    """`changed its input 'k'` for the first input that differs; None if there is none."""
     for i, (now, before) in enumerate(zip(inputs, pristine, strict=True)):
-        name = names[i] if i < len(names) else f"input {i}"
-        if name not in mutates and not torch.equal(now, before):
-            return f"changed its input {name!r}"
+        if not torch.equal(now, before):
+            return f"changed its input {name(i)!r}"
     return None
+
+
+def poison(wanted: Sequence[Wanted], *, like: Sequence[Tensor]) -> None:
+    """Leaves NaN in freed blocks of the outputs' sizes, so that an output that is not written is not right by luck."""
+    kind = next((t for t in like if t.is_floating_point()), None)
+    if kind is not None:
+        for _ in range(2):  # the first time a C allocator may map a size, the second time it takes it from its heap
+            blocks = [kind.new_full(w.ref.shape, math.nan) for w in wanted for _ in range(POISONED)]
+            del blocks
+
+
+def stale(call: Callable[[], Sequence[Tensor]], inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
+    """Whether the outputs stay the same whichever of the inputs changes: they are remembered, not computed.
+
+    Each input is changed in place for one call, and put back.
+    """
+    before = [t.clone() for t in outputs]
+    for tensor in inputs:
+        kept = tensor.clone()
+        with torch.no_grad():
+            tensor.copy_(kept.flip(-1) * 0.5 + kept * 0.25 if kept.ndim else kept * 0.5)
+        try:
+            after = call()
+            same = all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
+        finally:
+            with torch.no_grad():
+                tensor.copy_(kept)
+        if not same:
+            return False
+    return True

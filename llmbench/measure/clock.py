@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from time import perf_counter_ns
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 
@@ -10,11 +10,12 @@ Call = Callable[[], object]
 
 
 class Reading(NamedTuple):
-    """One sample: seconds a call, start on the host's monotonic clock (ns), calls in the sample."""
+    """One sample: seconds a call, start on the host's monotonic clock (ns), calls, and what is known of it."""
 
     time_s: float
     t_ns: int
     calls: int = 1
+    flag: Literal["", "host_bound"] = ""
 
 
 class Clock(Protocol):
@@ -51,20 +52,35 @@ class EventClock:
     timer = "cuda_event"
 
     def block(self, call: Call, *, before: Call, n: int) -> list[Reading]:
-        """`n` readings of device time; the flush is ordered before the first event, so it never leaks into the time."""
+        """`n` readings of device time; the flush is ordered before the first event, so it never leaks into the time.
+
+        Starts are device times, placed on the host's clock by an event at a moment when the stream was empty. A call
+        that took the host longer to queue than the device to run is `host_bound`: its time holds gaps.
+        """
         pairs = [(_event(), _event()) for _ in range(n)]
-        starts = []
+        queued_s = []
+        torch.cuda.synchronize()
+        anchor = _event()
+        anchor.record()
+        anchor_ns = perf_counter_ns()
         for first, last in pairs:
             before()
-            starts.append(perf_counter_ns())
+            start = perf_counter_ns()
             first.record()
             out = call()
             last.record()
+            queued_s.append((perf_counter_ns() - start) / 1e9)
             del out
         torch.cuda.synchronize()
-        return [
-            Reading(first.elapsed_time(last) / 1e3, start) for (first, last), start in zip(pairs, starts, strict=True)
-        ]
+        return [_reading(anchor, anchor_ns, first, last, q) for (first, last), q in zip(pairs, queued_s, strict=True)]
+
+
+def _reading(
+    anchor: torch.cuda.Event, anchor_ns: int, first: torch.cuda.Event, last: torch.cuda.Event, queued_s: float
+) -> Reading:
+    time_s = first.elapsed_time(last) / 1e3
+    t_ns = anchor_ns + int(anchor.elapsed_time(first) * 1e6)
+    return Reading(time_s, t_ns, flag="host_bound" if queued_s > time_s else "")
 
 
 def _event() -> torch.cuda.Event:

@@ -67,6 +67,18 @@ def _peak_rss(call: Callable[[], object]) -> int | None:
     return max(0, peak - base)
 
 
+def free_memory_bytes(device: torch.device) -> float:
+    """Bytes that can still be allocated on the device, torch's own free blocks included; infinity where unknown."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(torch.cuda.mem_get_info(device)[0] + cached)
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024.0 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return float("inf")
+
+
 def _status_bytes(field: str) -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field + ":"):

@@ -27,6 +27,7 @@ class Target:
     key: str
     call: Call
     is_baseline: bool = False
+    reset: Call | None = None  # puts back the inputs that it changes, before each call and outside of its time
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Samples:
     t_ns: list[int] = field(default_factory=list)
     block: list[int] = field(default_factory=list)
     calls: list[int] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
     stop_reason: str | None = None
     error: Exception | None = None
     spent_s: float = 0.0
@@ -44,25 +46,28 @@ class Samples:
 
 
 def sample(
-    targets: Sequence[Target], *, clock: Clock, before: Call, target_ci: float, max_s: float, min_samples: int,
-    on_block: Callable[[Literal["warm-up", "time"], str], None] = lambda stage, key: None,
+    targets: Sequence[Target], *, clock: Clock, before: Call | None, target_ci: float, max_s: float, min_samples: int,
+    first_block: int = 0, on_block: Callable[[Literal["warm-up", "time"], str], None] = lambda stage, key: None,
 ) -> dict[str, Samples]:  # fmt: skip
     """Samples by key, in blocks that go through the targets forth and back (A B C, C B A, ...).
 
     A target stops on the half-width of its CI (`target_ci`) or after `max_s` seconds, flushes included, never before
-    `min_samples` samples and six blocks. A call that raises ends its own samples only.
+    `min_samples` samples and six blocks. A call that raises ends its own samples only. Blocks are numbered from
+    `first_block`: those of one number were measured one after the other.
     """
+    prelude = {t.key: _prelude(t.reset, before) for t in targets}
     found = {t.key: Samples() for t in targets}
     with collector_off():
         for target in targets:
             on_block("warm-up", target.key)
-            _warm_up(target.call, found[target.key], clock=clock, before=before, max_s=max_s)
+            _warm_up(target.call, found[target.key], clock=clock, before=prelude[target.key], max_s=max_s)
         active = [t for t in targets if found[t.key].error is None]
         round_ = 0
         while active:
             for target in active if round_ % 2 == 0 else reversed(active):
                 on_block("time", target.key)
-                _one_block(target.call, found[target.key], round_, clock=clock, before=before)
+                number = first_block + round_
+                _one_block(target.call, found[target.key], number, clock=clock, before=prelude[target.key])
             round_ += 1
             for target in active:
                 samples = found[target.key]
@@ -102,7 +107,7 @@ def _warm_up(call: Call, samples: Samples, *, clock: Clock, before: Call, max_s:
             if len(times) >= WARM_UP_CALLS and (flat or spent_s >= WARM_UP_SHARE * max_s):
                 break
     except Exception as e:
-        samples.error, samples.stop_reason = e, "error"
+        samples.error, samples.stop_reason = _bare(e), "error"
         return
     samples.block_size = max(1, min(MAX_BLOCK, int(max_s / ROUNDS / (spent_s / len(times)))))
 
@@ -112,7 +117,7 @@ def _one_block(call: Call, samples: Samples, number: int, *, clock: Clock, befor
     try:
         readings = clock.block(call, before=before, n=samples.block_size)
     except Exception as e:
-        samples.error = e
+        samples.error = _bare(e)
         return
     samples.spent_s += perf_counter() - start
     for reading in readings:
@@ -120,3 +125,23 @@ def _one_block(call: Call, samples: Samples, number: int, *, clock: Clock, befor
         samples.t_ns.append(reading.t_ns)
         samples.block.append(number)
         samples.calls.append(reading.calls)
+        samples.flags.append(reading.flag)
+
+
+def _prelude(reset: Call | None, before: Call | None) -> Call:
+    """What runs before each call: inputs put back, then the cache flushed."""
+    steps = [step for step in (reset, before) if step is not None]
+    if len(steps) == 1:
+        return steps[0]
+
+    def run() -> None:
+        for step in steps:
+            step()
+
+    return run
+
+
+def _bare(error: Exception) -> Exception:
+    """The error without its frames, which would keep the failed call's memory while others are still timed."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

@@ -14,7 +14,7 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from llmbench.kernels.attention import naive_attention, tiled_attention
 from llmbench.ops.op import Cost, Expected, Op, Unavailable
-from llmbench.ops.oracle import allowance, ieee_matmul, wider_dtype
+from llmbench.ops.oracle import expect, ieee_matmul, wider_dtype
 from llmbench.ops.registry import register
 from llmbench.suite.catalog import Constraint, Phase
 
@@ -88,7 +88,7 @@ def oracle(p: AttentionParams, phase: Phase, inputs: Sequence[Tensor], douts: Se
     lows = _by_blocks(inputs, dout_BHSD, causal=p.mask == "causal", dtype=dtype)
     names = {"bwd": ("dq", "dk", "dv"), "fwd_bwd": ("out", "dq", "dk", "dv")}.get(phase, ("out",))
     return [
-        Expected(n, ref, allowance(ref, getattr(lows, n).to(dtype), factor=2.0 if n == "out" else 3.0))
+        expect(n, ref, getattr(lows, n).to(dtype), factor=2.0 if n == "out" else 3.0)
         for n in names
         for ref in [getattr(refs, n)]
     ]
@@ -209,7 +209,7 @@ def naive(p: AttentionParams) -> Attend:
 @attention.impl("naive_compiled", needs=["inductor"], compiled=True)
 def naive_compiled(p: AttentionParams) -> Attend:
     """torch.compile of the naive one. Source: llmbench.kernels.attention.naive."""
-    attend = torch.compile(naive_attention, dynamic=False)
+    attend = torch.compile(naive_attention, dynamic=False, fullgraph=True)
     return lambda q, k, v: attend(q, k, v, causal=p.mask == "causal")
 
 
@@ -249,7 +249,7 @@ def sdpa_cudnn(p: AttentionParams) -> Attend:
 @attention.impl("flex", needs=["inductor"], backward_on=["cuda"], compiled=True)
 def flex(p: AttentionParams) -> Attend:
     """FlexAttention, compiled, with a block mask when causal. Source: torch.nn.attention.flex_attention."""
-    attend, block_mask = torch.compile(flex_attention, dynamic=False), None
+    attend, block_mask = torch.compile(flex_attention, dynamic=False, fullgraph=True), None
     if p.mask == "causal":
         device = torch.get_default_device()
         block_mask = create_block_mask(lambda b, h, i, j: i >= j, None, None, p.seq_len, p.seq_len, device=device)
@@ -270,6 +270,8 @@ def flash_attn(p: AttentionParams) -> Attend:
 def flash_attn4(p: AttentionParams) -> Attend:
     """FlashAttention 4, for Hopper and later. Source: package flash-attn-4. Its layout is (B, S, H, D): given views."""
     _half_only(p, "flash-attn-4")
+    if torch.cuda.get_device_capability() < (9, 0):
+        raise Unavailable("flash-attn-4 needs Hopper or later (sm90)")
     from flash_attn.cute import flash_attn_func
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

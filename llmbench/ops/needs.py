@@ -28,7 +28,11 @@ def _cuda(device_type: str) -> str | None:
 
 def _module(name: str, package: str) -> Callable[[str], str | None]:
     def missing(_: str) -> str | None:
-        return None if importlib.util.find_spec(name) else f"needs the package {package}, which is not installed"
+        try:
+            found = importlib.util.find_spec(name)  # imports the parents of a submodule, which may be broken
+        except Exception as e:
+            return f"needs the package {package}, which cannot be imported: {e}"
+        return None if found else f"needs the package {package}, which is not installed"
 
     return missing
 

@@ -5,6 +5,7 @@ An implementation is `setup(p) -> fn(*inputs) -> outputs`. The op owns everythin
 
 import hashlib
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -40,7 +41,8 @@ class Expected(NamedTuple):
 
     name: str
     ref: Tensor
-    allowed: float
+    allowed: float  # absolute, of any element
+    rel_allowed: float = math.inf  # Frobenius, of the whole: many small errors that no element shows
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,10 @@ class Op(Generic[P]):
             return setup
 
         return add
+
+    def input_name(self, i: int) -> str:
+        """The name of the i-th input; its number where the op names none."""
+        return self.input_names[i] if i < len(self.input_names) else str(i)
 
     def spec(self, device_type: str) -> OpSpec:
         """The op as catalog data, with what cannot run on such a device and why."""

@@ -16,6 +16,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", metavar="FILE", help="results, one JSON line a message; an old file is continued")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: the plan's, else a GPU if there is one)")
     parser.add_argument("--plugin", action="append", default=[], metavar="MODULE[:FUNCTION]", help="a plugin to load")
+    parser.add_argument("--process", type=int, metavar="N", help="only the units of this process of the plan")
     parser.add_argument("--path", action="append", default=[], help=argparse.SUPPRESS)  # for plugins, last
     parser.add_argument("--serve", metavar="IN,OUT", help=argparse.SUPPRESS)  # descriptors of a parent
     return parser

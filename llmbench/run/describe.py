@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from glob import glob
 from importlib.metadata import distributions
 from pathlib import Path
@@ -28,21 +29,27 @@ def describe(*, device: str | None = None, plugins: Sequence[str] = (), plugin_p
     Raises: UsageError and MachineError as the worker reports them: unknown device, broken plugin, no torch.
     """
     path = plugin_path or Path.cwd()
-    cached = user_cache_path("llmbench", ensure_exists=True) / f"catalog-{_key(device, plugins, path)}.json"
+    cached = user_cache_path("llmbench") / f"catalog-{_key(device, plugins, path)}.json"
     try:
         return from_plain(Catalog, json.loads(cached.read_text()))
     except (OSError, ValueError):
         found = _ask_worker(device, plugins, path)
+    with suppress(OSError):  # without a cache it takes some seconds each time
+        _keep(found, cached)
+    return found
+
+
+def _keep(found: Catalog, cached: Path) -> None:
+    cached.parent.mkdir(parents=True, exist_ok=True)
     partial = cached.with_suffix(f".{os.getpid()}")
     partial.write_text(json.dumps(to_plain(found)))
     partial.replace(cached)
     for old in sorted(cached.parent.glob("catalog-*.json"), key=lambda p: p.stat().st_mtime)[:-KEPT]:
         old.unlink(missing_ok=True)
-    return found
 
 
 def _ask_worker(device: str | None, plugins: Sequence[str], path: Path) -> Catalog:
-    command = [sys.executable, "-m", "llmbench.run.serve", "--describe", "--path", str(path)]
+    command = [sys.executable, "-P", "-m", "llmbench.run.serve", "--describe", "--path", str(path)]
     command += ["--device", device] if device else []
     command += [arg for plugin in plugins for arg in ("--plugin", plugin)]
     done = subprocess.run(command, capture_output=True, text=True, env=worker_environment(device or ""))

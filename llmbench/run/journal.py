@@ -7,12 +7,13 @@ dropped on reading, so that what is compared was measured together.
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from llmbench.codec import from_plain, to_plain
-from llmbench.errors import RunError
+from llmbench.errors import MachineError, RunError
 from llmbench.store.record import Record
 from llmbench.store.runs import JOURNAL, Header
 
@@ -63,8 +64,16 @@ class Journal:
         self._file.close()
 
     def _write(self, body: dict[str, Any]) -> None:
-        self._file.write(json.dumps(body, separators=(",", ":")).encode() + b"\n")
-        os.fsync(self._file.fileno())
+        line = memoryview(json.dumps(body, separators=(",", ":")).encode() + b"\n")
+        whole = self._file.tell()
+        try:
+            while line:
+                line = line[self._file.write(line) or 0 :]
+            os.fsync(self._file.fileno())
+        except OSError as e:
+            with suppress(OSError):
+                self._file.truncate(whole)  # no half line in the middle, should there be room again later
+            raise MachineError(f"{self._file.name}: cannot be written: {e.strerror}") from e
 
 
 def read_journal(folder: Path, *, mend: bool = False) -> Journaled:

@@ -4,6 +4,7 @@ import resource
 
 import torch
 
+LARGEST = 2**62  # bytes that a limit can say
 _limited = False
 
 
@@ -22,7 +23,7 @@ def limit_memory(limit_bytes: int | None, device: torch.device) -> None:
         torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total), device)
         return
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + limit_bytes, hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (min(_data_bytes() + limit_bytes, LARGEST), hard))
 
 
 def _data_bytes() -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import IO
 
+import llmbench
 from llmbench.errors import MachineError, ProtocolError
 from llmbench.run.protocol import Hello, Message, Unit, decode, encode
 
@@ -51,7 +52,7 @@ class LocalWorker:
         self._log_start = log.stat().st_size if log.exists() else 0
         child_in, self._to_child = os.pipe()
         self._from_child, child_out = os.pipe()
-        command = [python, "-m", "llmbench.run.serve", "--serve", f"{child_in},{child_out}", "--device", device]
+        command = [python, "-P", "-m", "llmbench.run.serve", "--serve", f"{child_in},{child_out}", "--device", device]
         command += [arg for plugin in plugins for arg in ("--plugin", plugin)] + ["--path", str(plugin_path)]
         with log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -152,8 +153,14 @@ def _telling_line(log: str) -> str:
 
 
 def worker_environment(device: str) -> dict[str, str]:
-    """The environment of a worker. On a CPU torch.compile gets no pool of processes of its own to outlive anybody."""
+    """The environment of a worker: it imports this very llmbench, whatever folder it is started in.
+
+    On a CPU torch.compile gets no pool of processes of its own to outlive anybody.
+    """
     env = dict(os.environ)
+    home = Path(llmbench.__file__).parents[1]
+    if home.name not in ("site-packages", "dist-packages"):  # a checkout that may be found by its folder only
+        env["PYTHONPATH"] = os.pathsep.join([str(home), *filter(None, [env.get("PYTHONPATH")])])
     env.setdefault("KINETO_LOG_LEVEL", "3")  # the profiler of the memory pass would fill worker.log
     if device == "cpu":
         env.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")

@@ -30,16 +30,17 @@ class DeviceLock:
 
 
 @contextmanager
-def device_lock(device: str, *, run: str) -> Iterator[DeviceLock]:
-    """Holds the device's lock while the block runs.
+def device_lock(device: str, *, uuid: str = "", run: str) -> Iterator[DeviceLock]:
+    """Holds the device's lock while the block runs; a GPU is known by its `uuid`, whatever its number is.
 
     Raises: MachineError naming the run that has it, at once when it is alive, after ten seconds when it is dead and its
     worker does not go.
     """
-    folder = user_state_path("llmbench", ensure_exists=True)
-    name = f"{socket.gethostname()}-{device.replace(':', '-')}"
+    folder = user_state_path("llmbench")
+    name = uuid or f"{socket.gethostname()}-{device.replace(':', '-')}"
     note, lock = folder / f"{name}.json", FileLock(folder / f"{name}.lock")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         holder = _read(note)
@@ -47,6 +48,8 @@ def device_lock(device: str, *, run: str) -> Iterator[DeviceLock]:
             f"device {device} is in use by the run {holder.get('run', 'of another process')} "
             f"(pid {holder.get('parent', 'unknown')}); wait for it, or choose another with --device"
         ) from None
+    except OSError as e:
+        raise MachineError(f"{folder}: the lock of device {device} cannot be made here: {e.strerror}") from e
     try:
         _wait_for_leftover(device, _read(note))
         yield DeviceLock(note, run)

@@ -1,7 +1,7 @@
 """What parent and worker say to each other: JSON lines, each `{"v": 1, "type": ..., ...}`, on descriptors of their own.
 
-Parent to worker: `Unit`. Worker to parent: `Hello` once, then for each unit any number of `Stage`, `Found` and
-`Telemetry`, and one `UnitDone`. The worker ends when its input closes. Standard library only.
+Parent to worker: `Unit`. Worker to parent: `Hello` once, then for each unit any number of `Stage` and `Found`,
+`Telemetry` if there is any, and `UnitDone` last. The worker ends when its input closes. Standard library only.
 """
 
 import json
@@ -30,6 +30,7 @@ class Unit:
     measure: Measure
     probes: tuple[str, ...]
     seed: int
+    first_block: int = 0  # number of its first block of samples: another attempt never pairs with an earlier one
 
     @property
     def key(self) -> tuple[str, int]:
@@ -67,6 +68,7 @@ class Telemetry:
     """Rows that the power and clock thread took since the last ones."""
 
     rows: list[dict[str, float | int | str | None]]
+    note: str | None = None  # why there will be no more
 
 
 @dataclass(frozen=True)

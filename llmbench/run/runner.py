@@ -1,7 +1,7 @@
 """The runner: hands units to workers, journals what they find, and outlives whatever they die of."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from llmbench.store.record import Record, Status
 from llmbench.suite.case import Case
 from llmbench.suite.suite import Suite
 
+BLOCKS_OF_AN_ATTEMPT = 2**20  # more than any attempt has: blocks of two attempts have no number in common
 TICK_S = 0.25  # how often a silent worker's deadline is looked at
 
 
@@ -81,7 +82,8 @@ class Runner:
     workers: Workers
     journal: Journal
     listener: Listener
-    ledger_s: dict[str, float] = field(default_factory=dict)
+    ledger_s: dict[str, float] = field(default_factory=dict)  # of the unit that is measured
+    attempts: int = -1  # at this unit, from 0
 
     def run(self, units: Sequence[Unit], *, until: float | None = None) -> bool:
         """Whether all units were measured; False when the monotonic time `until` came first."""
@@ -93,7 +95,7 @@ class Runner:
 
     def _unit(self, unit: Unit) -> None:
         begin = monotonic()
-        self.ledger_s = {}
+        self.ledger_s, self.attempts = {}, -1
         for case in unit.cases:
             if case.skip is not None:
                 self._found(unit, case, Record(case.case_id, unit.process, "skipped", why=case.skip))
@@ -142,13 +144,14 @@ class Runner:
 
     def _attempt(self, unit: Unit, cases: Sequence[Case]) -> tuple[list[Case], Death | None]:
         """Has one worker measure the cases; those without a record afterwards, and its death if it died."""
+        self.attempts += 1
         waiting = {c.case_id: c for c in cases}
         stage, case_id = "inputs", None
         kills = KillCounter()
         worker = self.workers.get(unit.process)
         deadline = monotonic() + unit.measure.timeout_s
         try:
-            worker.send(Unit(unit.point_id, unit.process, tuple(cases), unit.measure, unit.probes, unit.seed))
+            worker.send(replace(unit, cases=tuple(cases), first_block=self.attempts * BLOCKS_OF_AN_ATTEMPT))
             while True:
                 message = worker.receive(TICK_S)
                 if message is not None:
@@ -160,6 +163,9 @@ class Runner:
                     self._found(unit, waiting.pop(message.record.case_id), message.record)
                 elif isinstance(message, Telemetry):
                     self.journal.telemetry(unit.process, message.rows)
+                    if message.note:
+                        self.journal.note(message.note)
+                        self.listener.note(message.note)
                 elif isinstance(message, UnitDone):
                     self._add(message.ledger_s)
                     return list(waiting.values()), None

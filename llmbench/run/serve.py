@@ -11,6 +11,7 @@ import json
 import os
 import queue
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -29,11 +30,9 @@ from llmbench.errors import LlmbenchError, ProtocolError, UsageError
 from llmbench.machine.probe import describe_device, probe, versions
 from llmbench.ops.registry import catalog, load_plugins
 from llmbench.run.arguments import parse
-from llmbench.run.ledger import Ledger
 from llmbench.run.limits import limit_memory
-from llmbench.run.protocol import Found, Hello, Message, Stage, StageName, Telemetry, Unit, UnitDone, decode, encode
-from llmbench.run.telemetry import Telemetry as Readings
-from llmbench.run.worker import Bench, measure_unit
+from llmbench.run.protocol import Found, Hello, Message, Stage, StageName, Unit, UnitDone, decode, encode
+from llmbench.run.worker import measure_unit, open_bench
 
 PLAN_SCHEMA = "llmbench.plan/1"
 CATALOG_SCHEMA = "llmbench.catalog/1"
@@ -86,28 +85,14 @@ def _open_bench(
     if device.type == "cuda":
         torch.cuda.set_device(device)
     machine = probe(spec.device)
-    ledger = Ledger()
-    telemetry = Readings(device)
-    bench = Bench(device, machine, emit, _both(ledger.enter, stage), ledger, telemetry)
+    bench = open_bench(device, machine, emit, stage)  # before the memory limit: its buffers are the harness's
 
     def measure(unit: Unit) -> None:
         limit_memory(unit.measure.memory_limit, device)
-        with telemetry.sampling("power" in unit.probes):
-            measure_unit(unit, bench)
-        rows = telemetry.drain()
-        if rows:
-            emit(Telemetry(rows))
+        measure_unit(unit, bench)
 
-    hello = Hello(os.getpid(), machine, versions(), (*notes, *telemetry.notes))
+    hello = Hello(os.getpid(), machine, versions(), (*notes, *bench.telemetry.notes))
     return hello, measure
-
-
-def _both(enter: Callable[[str], None], say: Say) -> Say:
-    def stage(name: StageName, case_id: str | None) -> None:
-        enter(name)
-        say(name, case_id)
-
-    return stage
 
 
 def _stage_writer(out_fd: int) -> Say:
@@ -158,13 +143,15 @@ def _describe(args: argparse.Namespace) -> int:
 
 
 def _cases(args: argparse.Namespace) -> int:
-    """Measures the units of a plan one after the other; those that `--out` holds already are left out."""
+    """Measures the units of a plan, each `process` of it in a fresh one; those that `--out` holds are left out."""
     plan = _read_plan(Path(args.cases))
     args.device = args.device or str(plan["device"])
     args.plugin = [*plan.get("plugins", []), *args.plugin]
-    out = Path(args.out)
-    done = _done(out)
-    with out.open("ab", buffering=0) as file:
+    done = _done(Path(args.out))
+    units = [u for u in (from_plain(Unit, u) for u in plan["units"]) if u.key not in done]
+    if args.process is None and len({u.process for u in units}) > 1:
+        return max(_in_fresh_process(process) for process in sorted({u.process for u in units}))
+    with Path(args.out).open("ab", buffering=0) as file:
 
         def emit(message: Message) -> None:
             _write(file.fileno(), encode(message))
@@ -173,12 +160,19 @@ def _cases(args: argparse.Namespace) -> int:
 
         hello, measure = _open_bench(args, emit, lambda name, case_id: None)
         emit(hello)
-        units = [from_plain(Unit, u) for u in plan["units"]]
         for unit in units:
-            if unit.key not in done:
+            if args.process in (None, unit.process):
                 measure(unit)
                 print(f"llmbench: {unit.point_id} process {unit.process} done", file=sys.stderr)
     return 0
+
+
+def _in_fresh_process(process: int) -> int:
+    """The exit code of this very command, for one process of its plan; a death is told, and the next one goes on."""
+    code = subprocess.run([*sys.orig_argv, "--process", str(process)], check=False).returncode
+    if code < 0:
+        print(f"llmbench: process {process} was killed by signal {-code}", file=sys.stderr)
+    return abs(code)
 
 
 def _read_plan(path: Path) -> dict[str, Any]:

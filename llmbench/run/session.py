@@ -3,13 +3,14 @@
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 
-from llmbench.errors import MachineError, RunError
+from llmbench.errors import LlmbenchError, MachineError, RunError
 from llmbench.machine.fingerprint import slug
 from llmbench.run.code import code_of
 from llmbench.run.journal import Journal, Journaled, read_journal
@@ -61,7 +62,7 @@ def start(order: Order, listener: Listener, *, max_minutes: float | None = None)
     begin = monotonic()
     suite = order.suite
     code = code_of(suite.plugins, order.suite_path.parent)
-    with device_lock(suite.device, run=suite.name) as lock:
+    with device_lock(suite.device, uuid=order.catalog.device.uuid, run=suite.name) as lock:
         folder = _new_folder(order, code)
         workers = Workers(suite, folder, order.suite_path.parent, lock)
         try:
@@ -88,7 +89,7 @@ def resume(
     begin = monotonic()
     found = read_journal(folder)
     suite, path = found.header.suite, Path(found.header.suite_path).parent
-    with device_lock(suite.device, run=str(folder)) as lock:
+    with device_lock(suite.device, uuid=str(found.header.machine.facts.get("uuid") or ""), run=str(folder)) as lock:
         found = read_journal(folder, mend=True)
         if _is_complete(folder):
             return _outcome(folder, found, complete=True, interrupted=False)
@@ -144,6 +145,12 @@ def _carry_out(
         workers.stop()
     except KeyboardInterrupt:
         interrupted = True
+    except (LlmbenchError, OSError) as e:
+        # what was measured until then is closed as it is; the error is told after that
+        with suppress(LlmbenchError, OSError):
+            journal.note(f"ended by: {e}")
+            close(folder, complete=False)
+        raise
     finally:
         workers.drop()
         journal.close()

@@ -25,6 +25,7 @@ class Telemetry:
         self.notes: list[str] = []
         self._rows: list[Row] = []
         self._thread: PowerThread | None = None
+        self._why: str | None = None
         self._nvml = None if device.type == "cpu" else open_nvml(_uuid_or_index(device))
         if device.type == "cpu":
             self.notes.append("power and clocks are not recorded: device cpu has no NVML")
@@ -63,16 +64,17 @@ class Telemetry:
             [Measurement(metric, value) for metric, value in found.items() if value is not None],
         )
 
-    def drain(self) -> list[Row]:
-        """The rows of the unit that ended."""
+    def drain(self) -> tuple[list[Row], str | None]:
+        """The rows of the unit that ended, and why there will be no more, once."""
         rows, self._rows = self._rows, []
-        return rows
+        why, self._why = self._why, None
+        return rows, why
 
     def _collect(self) -> None:
         if self._thread is not None:
             self._rows += self._thread.drain()
-            if self._thread.why and self._thread.why not in self.notes:
-                self.notes.append(self._thread.why)
+            if self._thread.why:
+                self._why, self._nvml = self._thread.why, None
 
 
 def _uuid_or_index(device: torch.device) -> str | int:

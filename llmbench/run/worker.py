@@ -15,23 +15,28 @@ import torch
 from torch import Tensor
 
 from llmbench.machine.fingerprint import Machine
-from llmbench.measure.cache import cache_before
-from llmbench.measure.check import changed, judge
+from llmbench.machine.peaks import limit_flop_per_s
+from llmbench.measure.cache import flusher
+from llmbench.measure.check import changed, judge, poison, stale
 from llmbench.measure.clock import clock_for
-from llmbench.measure.memory import peak_memory
+from llmbench.measure.compiling import forget_compiled, why_eager
+from llmbench.measure.memory import free_memory_bytes, peak_memory
 from llmbench.measure.sampler import Samples, Target, sample
 from llmbench.ops.op import Expected, Impl, Op, Unavailable
 from llmbench.ops.oracle import expected
 from llmbench.ops.registry import OPS
-from llmbench.ops.work import Work, build, make_douts, output_like, work
+from llmbench.ops.work import Work, build, floating, make_douts, output_like, work
 from llmbench.orderstat import median_interval
+from llmbench.run.failure import failure
 from llmbench.run.ledger import Ledger
 from llmbench.run.protocol import Found, Message, StageName, Unit, UnitDone
+from llmbench.run.protocol import Telemetry as Rows
 from llmbench.run.telemetry import Telemetry
-from llmbench.store.record import Check, Measurement, Record, Status
+from llmbench.store.record import Check, Measurement, Record
 from llmbench.suite.case import Case
 
 FITS = 0.7  # of the free memory: what survivors may need together to be interleaved
+IMPOSSIBLE = 1.02  # times what the device can do at its highest clock: a time that cannot be
 
 
 @dataclass
@@ -44,6 +49,24 @@ class Bench:
     stage: Callable[[StageName, str | None], None]
     ledger: Ledger
     telemetry: Telemetry
+    flush: Callable[[], object]  # makes the cache cold
+
+
+def open_bench(
+    device: torch.device,
+    machine: Machine,
+    emit: Callable[[Message], None],
+    say: Callable[[StageName, str | None], None],
+) -> Bench:
+    """The bench of a device; `emit` takes messages, `say` hears which stage of which case begins."""
+    ledger = Ledger()
+
+    def stage(name: StageName, case_id: str | None) -> None:
+        ledger.enter(name)
+        say(name, case_id)
+
+    flush = flusher(device=device, llc_bytes=machine.llc_bytes)
+    return Bench(device, machine, emit, stage, ledger, Telemetry(device), flush)
 
 
 @dataclass
@@ -59,22 +82,49 @@ class Problem:
 
 @dataclass
 class Prepared:
-    """A case that was checked and may be timed."""
+    """A case that was checked and may be timed. `inputs` are the problem's, but for copies of what it may change."""
 
     case: Case
+    op: Op[Any]
     impl: Impl[Any]
-    fn: Callable[..., Any]
     problem: Problem
     record: Record
+    inputs: list[Tensor]
+    fn: Callable[..., Any]
     work: Work | None = field(default=None)
+
+    def make_work(self, device: torch.device) -> Work:
+        """The calls of its phase; for bwd the forward runs here."""
+        self.restore()
+        self.work = work(
+            self.impl, self.fn, self.inputs, self.case.phase, device_type=device.type, douts=self.problem.douts
+        )
+        return self.work
+
+    def restore(self) -> None:
+        """Puts the inputs back that it may change; others are shared, and must not change."""
+        with torch.no_grad():
+            for mine, shared, before in zip(self.inputs, self.problem.inputs, self.problem.pristine, strict=True):
+                if mine is not shared:
+                    mine.copy_(before)
 
 
 def measure_unit(unit: Unit, bench: Bench) -> None:
-    """Emits one `Found` for each case of the unit, then `UnitDone`."""
+    """Emits one `Found` for each case of the unit, the telemetry that was taken, then `UnitDone`."""
     start = perf_counter()
     bench.ledger.reset()
     if "torch._dynamo" in sys.modules or any(OPS[c.op].impls[c.impl].compiled for c in unit.cases):
         forget_compiled()
+    with bench.telemetry.sampling("power" in unit.probes):
+        _measure_cases(unit, bench)
+    rows, note = bench.telemetry.drain()
+    if rows or note:
+        bench.emit(Rows(rows, note))
+    bench.ledger.enter("idle")
+    bench.emit(UnitDone(unit.point_id, unit.process, perf_counter() - start, bench.ledger.seconds))
+
+
+def _measure_cases(unit: Unit, bench: Bench) -> None:
     problems: dict[str, Problem] = {}
     survivors: list[Prepared] = []
     for case in unit.cases:
@@ -83,38 +133,12 @@ def measure_unit(unit: Unit, bench: Bench) -> None:
             bench.emit(Found(outcome))
         else:
             survivors.append(outcome)
+    problems.clear()
     if unit.measure.order == "interleaved" and len(survivors) > 1 and _fit_together(survivors, bench.device):
         _time(survivors, unit, bench, order="interleaved")
     else:
         for one in survivors:
             _time([one], unit, bench, order="apart")
-    bench.ledger.enter("idle")
-    bench.emit(UnitDone(unit.point_id, unit.process, perf_counter() - start, bench.ledger.seconds))
-
-
-def forget_compiled() -> None:
-    """Compile caches are reset for each point; a recompile limit is an error, not a silent fall back to eager.
-
-    Without the reset, torch.compile reuses one dynamic graph from the third shape on, and the kernel that is timed
-    depends on the order of the cases. The backward of a compiled graph may run twice (retain_graph).
-    """
-    torch._dynamo.reset()
-    torch._dynamo.config.automatic_dynamic_shapes = False
-    if hasattr(torch._dynamo.config, "fail_on_recompile_limit_hit"):
-        torch._dynamo.config.fail_on_recompile_limit_hit = True
-    torch._functorch.config.donated_buffer = False
-
-
-def status_of(error: BaseException) -> tuple[Status, str]:
-    """What an exception of an implementation means, and how to say it in one line."""
-    text = " ".join(str(error).split())
-    if isinstance(error, Unavailable):
-        return "unavailable", text
-    why = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        sign in text for sign in ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
-    )
-    return ("oom" if out_of_memory else "error"), why[:2000]
 
 
 def _prepare(case: Case, unit: Unit, bench: Bench, problems: dict[str, Problem]) -> Prepared | Record:
@@ -122,20 +146,21 @@ def _prepare(case: Case, unit: Unit, bench: Bench, problems: dict[str, Problem])
     op = OPS[case.op]
     impl = op.impls[case.impl]
     record = Record(case.case_id, unit.process, "ok", impl_hash=impl.source_hash)
-    reason = impl.why_unavailable(case.phase, device_type=bench.device.type)
+    if case.skip is not None:
+        return replace(record, status="skipped", why=case.skip)
+    reason = impl.why_unavailable(case.phase, device_type=bench.device.type) or (why_eager() if impl.compiled else None)
     if reason is not None:
         return replace(record, status="unavailable", why=reason)
     key = json.dumps([case.phase, case.params], sort_keys=True)
     try:
         if key not in problems:
-            problems.clear()  # one problem at a time: inputs of two shapes need not fit together
             problems[key] = _problem(op, case, unit.seed, bench)
         cost = op.cost(problems[key].p, case.phase)
         record = replace(record, flop=cost.flop, bytes=cost.bytes, tokens=cost.tokens)
-        return _build_and_check(case, op, impl, problems[key], record, unit, bench)
+        bench.stage("build", case.case_id)
+        return _check_first_call(_build(case, op, impl, problems[key], record, bench), unit, bench)
     except Exception as e:
-        status, why = status_of(e)
-        return replace(record, status=status, why=why)
+        return failure(record, e, bench.device)
 
 
 def _problem(op: Op[Any], case: Case, seed: int, bench: Bench) -> Problem:
@@ -149,48 +174,59 @@ def _problem(op: Op[Any], case: Case, seed: int, bench: Bench) -> Problem:
     return Problem(p, inputs, [t.clone() for t in inputs], douts, wanted)
 
 
-def _build_and_check(
-    case: Case, op: Op[Any], impl: Impl[Any], problem: Problem, record: Record, unit: Unit, bench: Bench
-) -> Prepared | Record:
-    bench.stage("build", case.case_id)
-    fn = build(impl, problem.p, device=bench.device)
+def _build(case: Case, op: Op[Any], impl: Impl[Any], problem: Problem, record: Record, bench: Bench) -> Prepared:
+    names = [op.input_name(i) for i in range(len(problem.inputs))]
+    inputs = [t.clone() if n in impl.mutates else t for n, t in zip(names, problem.inputs, strict=True)]
+    try:
+        return Prepared(case, op, impl, problem, record, inputs, build(impl, problem.p, device=bench.device))
+    except ImportError as e:
+        raise Unavailable(f"cannot be imported: {e}") from e
+
+
+def _check_first_call(one: Prepared, unit: Unit, bench: Bench) -> Prepared | Record:
+    """The first call, timed apart; its check; the memory pass. A record if it is wrong."""
+    poison(one.problem.expected, like=one.inputs)
     start = perf_counter()
-    job = work(impl, fn, problem.inputs, case.phase, device_type=bench.device.type, douts=problem.douts)
+    job = one.make_work(bench.device)
     outputs = job.call()
     _wait(bench.device)
     first_s = perf_counter() - start
-    found = [Measurement("compile_time", first_s, timer="perf_counter")] if impl.compiled else []
-    record = replace(record, grad=None if case.phase == "infer" else job.grad)
+    found = [Measurement("compile_time", first_s, timer="perf_counter")] if one.impl.compiled else []
+    one.record = replace(one.record, grad=None if one.case.phase == "infer" else job.grad)
 
-    bench.stage("check", case.case_id)
-    check, errors, why = _check(op, impl, problem, outputs)
-    record = replace(record, check=check, measurements=[*found, *errors])
+    bench.stage("check", one.case.case_id)
+    check, errors, why = _check(one, outputs)
+    one.record = replace(one.record, check=check, measurements=[*found, *errors])
     if why is not None:
-        _restore(problem)
-        return replace(record, status="wrong", why=why)
-    if "memory" in unit.probes:
-        bench.stage("memory", case.case_id)
-        del outputs
+        _restore_shared(one.problem)
+        return replace(one.record, status="wrong", why=why)
+    del outputs
+    if "memory" in unit.probes or bench.device.type == "cuda":  # on CUDA it decides whether all fit together
+        bench.stage("memory", one.case.case_id)
+        one.restore()
         peaks = peak_memory(job.whole, bench.device)
-        record.measurements.extend(Measurement(name, float(size)) for name, size in peaks.items())
-    return Prepared(case, impl, fn, problem, record)
+        one.record.measurements.extend(Measurement(name, float(size)) for name, size in peaks.items())
+    one.work = None
+    return one
 
 
-def _check(
-    op: Op[Any], impl: Impl[Any], problem: Problem, outputs: Sequence[Tensor]
-) -> tuple[Check, list[Measurement], str | None]:
+def _check(one: Prepared, outputs: Sequence[Tensor]) -> tuple[Check, list[Measurement], str | None]:
     """The check, its errors as measurements, and what is wrong (None if nothing)."""
-    clobbered = changed(problem.inputs, problem.pristine, op.input_names, impl.mutates)
-    if not problem.expected:
-        return Check("none", clobbered is None, why=f"op {op.name!r} has no oracle"), [], clobbered
-    verdict = judge(outputs, problem.expected)
+    clobbered = _clobbered(one)
+    if not one.problem.expected:
+        return Check("none", clobbered is None, why=f"op {one.op.name!r} has no oracle"), [], clobbered
+    verdict = judge(outputs, one.problem.expected)
     why = clobbered or verdict.why  # the cause before the effect
     errors = [Measurement("max_error", verdict.max_error), Measurement("rel_error", verdict.rel_error)]
     finite = [m for m in errors if m.value == m.value and abs(m.value) != float("inf")]
     return Check("oracle", why is None, why=why, allowed=verdict.allowed), finite, why
 
 
-def _restore(problem: Problem) -> None:
+def _clobbered(one: Prepared) -> str | None:
+    return changed(one.problem.inputs, one.problem.pristine, one.op.input_name)
+
+
+def _restore_shared(problem: Problem) -> None:
     """Puts the inputs back, so that one implementation's mistake is not the next one's."""
     with torch.no_grad():
         for tensor, before in zip(problem.inputs, problem.pristine, strict=True):
@@ -198,92 +234,95 @@ def _restore(problem: Problem) -> None:
 
 
 def _fit_together(survivors: Sequence[Prepared], device: torch.device) -> bool:
-    needed = sum(m.value for one in survivors for m in one.record.measurements if m.metric == "peak_memory")
-    return needed <= FITS * free_memory_bytes(device)
-
-
-def free_memory_bytes(device: torch.device) -> float:
-    """Bytes that can still be allocated on the device; infinity where the system does not tell."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    try:
-        with open("/proc/meminfo") as f:
-            return next(int(line.split()[1]) * 1024.0 for line in f if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return float("inf")
+    """Whether what stays resident (the saved activations of each bwd) and the largest call fit at once."""
+    peaks = [m.value for one in survivors for m in one.record.measurements if m.metric == "peak_memory"]
+    resident = sum(peaks) if survivors[0].case.phase == "bwd" else 0.0
+    return resident + max(peaks, default=0.0) <= FITS * free_memory_bytes(device)
 
 
 def _time(group: Sequence[Prepared], unit: Unit, bench: Bench, *, order: Literal["interleaved", "apart"]) -> None:
     """Times the cases of a group together, checks each once more, and emits its record."""
-    ready = []
+    targets, ready = [], []
     for one in group:
         bench.stage("build", one.case.case_id)
         one.record = replace(one.record, order=order)
         try:
-            one.work = work(
-                one.impl, one.fn, one.problem.inputs, one.case.phase,
-                device_type=bench.device.type, douts=one.problem.douts,
-            )  # fmt: skip
-            ready.append(one)
+            call = one.make_work(bench.device).call
         except Exception as e:
-            _emit_failure(one, e, bench)
-    clock = clock_for(bench.device.type)
-    before = cache_before(unit.measure.cache, device=bench.device, llc_bytes=bench.machine.llc_bytes)
-    measure = unit.measure
+            bench.emit(Found(failure(one.record, e, bench.device)))
+            continue
+        ready.append(one)
+        targets.append(Target(one.case.case_id, call, one.case.is_baseline, one.restore if one.impl.mutates else None))
+    clock, measure = clock_for(bench.device.type), unit.measure
     samples = sample(
-        [Target(one.case.case_id, one.work.call, one.case.is_baseline) for one in ready if one.work is not None],
-        clock=clock, before=before, target_ci=measure.target_ci, max_s=measure.max_s,
-        min_samples=measure.min_samples, on_block=bench.stage,
+        targets, clock=clock, before=bench.flush if measure.cache == "cold" else None, target_ci=measure.target_ci,
+        max_s=measure.max_s, min_samples=measure.min_samples, first_block=unit.first_block, on_block=bench.stage,
     )  # fmt: skip
     if len(ready) > 1 and any(_clobbered(one) for one in ready):
         _apart_after_clobbering(ready, unit, bench)
         return
     for one in ready:
-        _finish(one, samples[one.case.case_id], clock.timer, bench)
+        bench.emit(Found(_finish(one, samples[one.case.case_id], clock.timer, bench)))
         one.work = None
-
-
-def _clobbered(one: Prepared) -> str | None:
-    op = OPS[one.case.op]
-    return changed(one.problem.inputs, one.problem.pristine, op.input_names, one.impl.mutates)
 
 
 def _apart_after_clobbering(ready: Sequence[Prepared], unit: Unit, bench: Bench) -> None:
     """Somebody changed an input that all share while they were interleaved: alone, the guilty one has a name."""
     for one in ready:
-        _restore(one.problem)
+        _restore_shared(one.problem)
         one.work = None
         _time([one], unit, bench, order="apart")
 
 
-def _finish(one: Prepared, samples: Samples, timer: str, bench: Bench) -> None:
+def _finish(one: Prepared, samples: Samples, timer: str, bench: Bench) -> Record:
+    """The record of a case that was timed."""
     if samples.error is not None:
-        _emit_failure(one, samples.error, bench)
-        return
+        return failure(one.record, samples.error, bench.device)
     bench.stage("recheck", one.case.case_id)
-    assert one.work is not None
     try:
-        _, _, why = _check(OPS[one.case.op], one.impl, one.problem, one.work.call())
+        why = _recheck(one)
     except Exception as e:
-        _emit_failure(one, e, bench)
-        return
-    if why is not None:
-        _restore(one.problem)
-        bench.emit(Found(replace(one.record, status="wrong", why=f"after timing: {why}")))
-        return
-    flags, extra = bench.telemetry.of(samples)
+        return failure(one.record, e, bench.device)
     middle = median_interval(samples.time_s)
+    why = why or _impossible(one, middle.median, bench.machine)
+    if why is not None:
+        _restore_shared(one.problem)
+        return replace(one.record, status="wrong", why=f"after timing: {why}")
+    throttled, extra = bench.telemetry.of(samples)
+    flags = [",".join(f for f in pair if f) for pair in zip(samples.flags, throttled, strict=True)]
     time = Measurement(
         "time", middle.median, low=middle.low, high=middle.high, samples=samples.time_s, sample_t_ns=samples.t_ns,
         sample_block=samples.block, sample_calls=samples.calls, sample_flags=flags, stop_reason=samples.stop_reason,
         timer=timer,
     )  # fmt: skip
-    bench.emit(Found(replace(one.record, measurements=[time, *one.record.measurements, *extra])))
+    return replace(one.record, measurements=[time, *one.record.measurements, *extra])
 
 
-def _emit_failure(one: Prepared, error: Exception, bench: Bench) -> None:
-    status, why = status_of(error)
-    bench.emit(Found(replace(one.record, status=status, why=why)))
+def _recheck(one: Prepared) -> str | None:
+    """What is wrong after timing: outputs, inputs, or an output that no longer follows its inputs."""
+    assert one.work is not None
+    poison(one.problem.expected, like=one.inputs)
+    one.restore()
+    outputs = one.work.call()
+    why = _check(one, outputs)[2]
+    if why is None and not one.impl.mutates:
+        movable = one.problem.douts if one.case.phase == "bwd" else floating(one.inputs)
+        if movable and stale(one.work.call, movable, outputs):
+            why = "gives its old outputs for new inputs"
+    return why
+
+
+def _impossible(one: Prepared, time_s: float, machine: Machine) -> str | None:
+    """What no device of this kind can do, where its peak is known."""
+    params, flop = one.case.params, one.record.flop
+    clock_hz = machine.facts.get("max_sm_clock_hz")
+    limit = limit_flop_per_s(
+        machine.device_name, str(params.get("dtype")), "tf32" if params.get("matmul") == "tf32" else "ieee",
+        max_sm_clock_hz=clock_hz if isinstance(clock_hz, int | float) else None,
+    )  # fmt: skip
+    if limit is None or flop is None or flop / time_s <= IMPOSSIBLE * limit:
+        return None
+    return f"{flop / time_s / 1e12:.0f} TFLOP/s is more than the device can do ({limit / 1e12:.0f})"
 
 
 def _wait(device: torch.device) -> None:

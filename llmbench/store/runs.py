@@ -149,11 +149,16 @@ def _metric_columns(m: Measurement) -> dict[str, object]:
 
 
 def _write_parquet(path: Path, rows: Sequence[Mapping[str, object]], schema: pa.Schema) -> None:
-    columns = {f.name: pa.array([r.get(f.name) for r in rows], f.type) for f in schema}
+    columns = {f.name: pa.array([_valid(r.get(f.name)) for r in rows], f.type) for f in schema}
     partial = path.with_name(path.name + ".partial")
     # no dictionary encoding: other readers would see categories, and `part` would change its type when empty
     pq.write_table(pa.table(columns, schema=schema), partial, use_dictionary=False, compression="zstd")
     os.replace(partial, path)
+
+
+def _valid(value: object) -> object:
+    """Text that UTF-8 can hold: a message of a library may have broken characters."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) and not value.isascii() else value
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -71,8 +71,8 @@ def point_id(
     op: OpSpec, *, impl: str, phase: str, params: Mapping[str, Scalar], cache: str, timer_class: TimerClass,
     without: Collection[str],
 ) -> str:  # fmt: skip
-    """The identity of a point: the case without `without` (what tells the cases of a point apart)."""
-    return case_id(
+    """The identity of a point: the case without `without` (what tells the cases of a point apart), and that itself."""
+    rest = case_id(
         op,
         impl="" if "impl" in without else impl,
         phase="" if "phase" in without else phase,
@@ -80,6 +80,7 @@ def point_id(
         cache=cache,
         timer_class=timer_class,
     )
+    return _digest([rest, sorted(without)])
 
 
 def expand(suite: Suite) -> list[Point]:

@@ -69,6 +69,7 @@ class DeviceSpec:
     device: str
     arch: str
     name: str
+    uuid: str = ""  # of a GPU, which `cuda:0` is not: that depends on CUDA_VISIBLE_DEVICES
 
 
 @dataclass(frozen=True)

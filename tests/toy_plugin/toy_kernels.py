@@ -144,3 +144,50 @@ def late_clobber(p):
         return out
 
     return call
+
+
+@attention.impl("toy_tail")
+def tail(p):
+    """Leaves the second half of its output unwritten."""
+
+    def call(q, k, v):
+        out, half = torch.empty_like(q), q.shape[2] // 2
+        out[:, :, :half] = naive_attention(q, k, v, causal=p.mask == "causal")[:, :, :half]
+        return out
+
+    return call
+
+
+@attention.impl("toy_memo")
+def memo(p):
+    """Computes once and remembers."""
+    kept = {}
+
+    def call(q, k, v):
+        if "out" not in kept:
+            kept["out"] = naive_attention(q, k, v, causal=p.mask == "causal")
+        return kept["out"]
+
+    return call
+
+
+@attention.impl("toy_in_place", mutates=["q"])
+def in_place(p):
+    """Scales its query in place, as it says."""
+
+    def call(q, k, v):
+        out = naive_attention(q, k, v, causal=p.mask == "causal")
+        q.mul_(3)
+        return out
+
+    return call
+
+
+@attention.impl("toy_odd_text")
+def odd_text(p):
+    """Raises with a character that UTF-8 cannot hold."""
+
+    def call(q, k, v):
+        raise ValueError("bad path \udcff")
+
+    return call

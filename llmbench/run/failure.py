@@ -1,0 +1,38 @@
+"""What an exception of an implementation means, and when the worker has to end for it."""
+
+import os
+import sys
+from dataclasses import replace
+
+import torch
+
+from llmbench.ops.op import Unavailable
+from llmbench.store.record import Record, Status
+
+BROKEN_DEVICE = 70  # exit code of a worker whose CUDA context is beyond repair
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
+
+
+def failure(record: Record, error: Exception, device: torch.device) -> Record:
+    """The record of a case that raised. A broken CUDA context ends the worker: the next case needs a new one."""
+    status, why = status_of(error)
+    if device.type == "cuda":
+        try:
+            torch.cuda.synchronize(device)
+            if status == "oom":
+                torch.cuda.empty_cache()
+        except Exception:
+            sys.stderr.write(f"llmbench: the device is unusable after: {why}\n")
+            sys.stderr.flush()
+            os._exit(BROKEN_DEVICE)
+    return replace(record, status=status, why=why)
+
+
+def status_of(error: BaseException) -> tuple[Status, str]:
+    """The status that an exception stands for, and how to say it in one line of valid text."""
+    text = " ".join(str(error).split()).encode("utf-8", "replace").decode()[:2000]
+    if isinstance(error, Unavailable):
+        return "unavailable", text
+    why = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    is_oom = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in text for sign in OUT_OF_MEMORY)
+    return ("oom" if is_oom else "error"), why
