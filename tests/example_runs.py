@@ -1,13 +1,15 @@
 """Hand-made runs for the tests of analysis and report: an op of three implementations, rows with known samples."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llmbench.machine.fingerprint import Machine
 from llmbench.orderstat import median_interval
 from llmbench.store.query import Row, Run
-from llmbench.store.runs import Code, Header, Manifest
+from llmbench.store.record import Measurement, Record, Status
+from llmbench.store.runs import Code, Header, Manifest, write_run
 from llmbench.suite.case import Case, expand
 from llmbench.suite.catalog import ImplSpec, OpSpec, ParamSpec
 from llmbench.suite.suite import Axis, AxisValue, Suite
@@ -92,3 +94,34 @@ def make_run(rows: Sequence[Row], suite: Suite | None = None, **changes: Any) ->
         "param_types": {p.name: p.type for p in OP.params},
     }
     return Run(Path("results/r1"), Manifest(Header(**{**header, **changes}), True, {}), list(rows))
+
+
+STEADY = (1.00e-3, 1.01e-3, 0.99e-3)  # s, process medians that differ by a percent
+
+
+def stored_run(
+    folder: Path, times: Mapping[str, Sequence[float]], *, memory: Mapping[str, Sequence[int]] | None = None,
+    failed: Mapping[str, tuple[Status, str]] | None = None, key: str = "one", complete: bool = True,
+    **changes: Any,
+) -> Path:  # fmt: skip
+    """A run on disk: process medians of time (s) by implementation, in the first point of the example's suite.
+
+    `memory`: peak bytes a process, 1 MiB where not named; `failed`: implementations without a result; `key` tells the
+    device from others; `changes` go to the header.
+    """
+    header = make_run([], **changes).manifest.header
+    header = replace(header, run_id=folder.name, machine=replace(header.machine, key={"name": key}))
+    cases = {c.impl: c for c in reversed(cases_of(header.suite))}
+    found = []
+    for impl, medians in times.items():
+        peaks = (memory or {}).get(impl, [1 << 20] * len(medians))
+        for process, (median, peak) in enumerate(zip(medians, peaks, strict=True)):
+            samples = [median * (1 + 1e-4 * (i - 5)) for i in range(11)]
+            timed = Measurement("time", median, low=samples[1], high=samples[9], samples=samples, timer="event")
+            record = Record(cases[impl].case_id, process, "ok", measurements=[timed, Measurement("peak_memory", peak)])
+            found.append((cases[impl], record))
+    for impl, (status, why) in (failed or {}).items():
+        found.append((cases[impl], Record(cases[impl].case_id, 0, status, why)))
+    folder.mkdir(parents=True)
+    write_run(folder, Manifest(header, complete, {}), found, [])
+    return folder

@@ -12,13 +12,18 @@ from llmbench.errors import LlmbenchError
 COMMANDS = {
     "run": "Measure a suite and store the evidence.",
     "report": "Show what a run found.",
+    "compare": "Show what changed from one run to another.",
+    "gate": "Turn a run and its baseline into an exit code.",
     "list": "List ops, implementations, suites or metrics.",
     "plan": "Show the cases of a suite and how long they will take.",
     "schema": "Print the JSON Schema of suites, for editors.",
     "doctor": "Tell what is on this machine, what is missing and why.",
     "worker": "Describe or measure in this very process, without a parent.",
 }
-"""Command -> its line in `--help`: the first line of the docstring of `command` in `llmbench.cli.<name>`."""
+"""Command -> its line in `--help`: the first line of the docstring of `command` in `llmbench.cli.<name>`.
+
+A command with subcommands has an `app` beside it, of which it is the callback.
+"""
 
 
 def build(argv: Sequence[str]) -> typer.Typer:
@@ -31,7 +36,11 @@ def build(argv: Sequence[str]) -> typer.Typer:
     asked = next((a for a in argv if not a.startswith("-")), None)
     for name, text in COMMANDS.items():
         if name == asked:
-            app.command(name)(importlib.import_module(f"llmbench.cli.{name}").command)
+            module = importlib.import_module(f"llmbench.cli.{name}")
+            if hasattr(module, "app"):
+                app.add_typer(module.app, name=name)
+            else:
+                app.command(name)(module.command)
         else:
             app.command(name, help=text)(_listed)
     return app

@@ -1,0 +1,283 @@
+"""Two runs side by side: cases matched by identity, never by name; what changed, worst first."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from llmbench.analyze.change import DETERMINISTIC, Basis, Change, change
+from llmbench.analyze.facts import Facts
+from llmbench.analyze.summary import Line, Summary, summarise
+from llmbench.metrics import METRICS
+from llmbench.store.origin import Evidence
+from llmbench.store.query import Row
+from llmbench.suite.catalog import Scalar
+
+TAU = 0.03
+"""The least change of time that counts where a suite's `gate` names none: where processes differ by 1 %, three a side
+find 3.8 % in four of five cases."""
+
+STILL = 0.005  # a change below is none, however narrow its interval: common drift of the device between two runs
+
+Kind = Literal["broken", "worse", "only in A", "unclear", "only in B", "fixed", "better", "no result", "same"]
+WORST_FIRST: tuple[Kind, ...] = (
+    "broken", "worse", "only in A", "unclear", "only in B", "fixed", "better", "no result", "same",
+)  # fmt: skip
+"""Kinds of a case or a metric, most pressing first. `unclear`: a change as large as counts, on too little evidence."""
+
+NOT_RUN = frozenset({"skipped", "unavailable"})
+
+
+@dataclass(frozen=True)
+class Side:
+    """A run in a comparison."""
+
+    run_id: str
+    folder: str
+    suite: str
+    host: str | None
+    device_name: str | None
+    device_key: str | None
+    torch: str | None
+    triton: str | None
+    commit: str | None
+    dirty: bool
+    quick: bool
+    complete: bool
+    started: str  # UTC, ISO 8601
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How a case fared on one side, by its worst process."""
+
+    status: str
+    why: str | None
+    processes: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A case on both sides; None on the side that does not have it. `changes` only where both sides are `ok`."""
+
+    case_id: str
+    label: str
+    facts: dict[str, Scalar]  # what tells it from the other cases, implementation and phase included
+    a: Seen | None
+    b: Seen | None
+    changes: tuple[Change, ...]
+    kinds: dict[str, Kind]  # metric -> what kind of change it is
+    kind: Kind
+    notes: tuple[str, ...]  # what differs in how it was measured
+
+    def change(self, metric: str) -> Change | None:
+        """The change of that metric, or None."""
+        return next((c for c in self.changes if c.metric == metric), None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs A and B, their cases worst first, and what its reader must know before the numbers."""
+
+    a: Side
+    b: Side
+    pairs: tuple[Pair, ...]
+    warnings: tuple[str, ...]
+    facts: tuple[Facts, Facts]  # of A and of B
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that any case has on a side, in the order of the package."""
+        seen = {c.metric for p in self.pairs for c in p.changes}
+        return tuple(name for name in METRICS if name in seen)
+
+
+@dataclass(frozen=True)
+class ForestRow:
+    """A row of a forest plot: a ratio B / A, with the ends of its interval where it has one."""
+
+    case_id: str
+    label: str
+    metric: str
+    ratio: float
+    low: float | None
+    high: float | None
+    kind: Kind
+    basis: Basis
+
+
+def compare(a: Evidence, b: Evidence, *, names: tuple[str, str] = ("A", "B")) -> Comparison:
+    """Time, the deterministic metrics, and those that the `gate` of either suite names, for every case of A or B.
+
+    `names` is what warnings and notes call the sides.
+    """
+    of_a, of_b = summarise(a.run), summarise(b.run)
+    gates = [a.run.manifest.header.suite.gate, b.run.manifest.header.suite.gate]
+    wanted = {"time", *DETERMINISTIC, *gates[0], *gates[1]}
+    metrics = [name for name in METRICS if name in wanted]
+    tau = gates[1].get("time", TAU)
+    lines_a, lines_b = _lines(of_a), _lines(of_b)
+    rows_a, rows_b = _by_case(a.run.rows), _by_case(b.run.rows)
+    pairs = [
+        _pair(lines_a.get(key), lines_b.get(key), rows_a.get(key, []), rows_b.get(key, []), metrics, tau, names)
+        for key in {**lines_b, **lines_a}
+    ]
+    pairs.sort(key=_pressing)
+    sides = side_of(a), side_of(b)
+    warnings = (*_warnings(*sides, pairs, names), *_weaknesses((of_a, of_b), sides, names))
+    return Comparison(*sides, tuple(pairs), warnings, (of_a.facts, of_b.facts))
+
+
+def forest(comparison: Comparison, metric: str = "time") -> tuple[ForestRow, ...]:
+    """Every case that has a ratio of `metric`, worst first."""
+    return tuple(
+        ForestRow(p.case_id, p.label, metric, c.ratio, c.low, c.high, p.kinds[metric], c.basis)
+        for p in comparison.pairs
+        if (c := p.change(metric)) is not None and c.ratio is not None
+    )
+
+
+def side_of(evidence: Evidence) -> Side:
+    """Which run it is: what was measured as its records say, the rest from its manifest."""
+    manifest, origin = evidence.run.manifest, evidence.origin
+    return Side(
+        run_id=manifest.header.run_id,
+        folder=str(evidence.run.folder),
+        suite=manifest.header.suite.name,
+        host=str(host) if (host := manifest.header.machine.facts.get("host")) else None,
+        device_name=origin.device_name,
+        device_key=origin.device_key,
+        torch=origin.torch,
+        triton=origin.triton,
+        commit=origin.commit,
+        dirty=manifest.header.code.dirty,
+        quick=origin.quick,
+        complete=manifest.complete,
+        started=manifest.header.started,
+    )
+
+
+def _pair(
+    line_a: Line | None, line_b: Line | None, rows_a: Sequence[Row], rows_b: Sequence[Row], metrics: Sequence[str],
+    tau: float, names: tuple[str, str],
+) -> Pair:  # fmt: skip
+    line = line_b or line_a
+    assert line is not None
+    changes: list[Change] = []
+    if line_a is not None and line_b is not None and line_a.status == line_b.status == "ok":
+        found = (change(name, _whole(rows_a, name), _whole(rows_b, name)) for name in metrics)
+        changes = [c for c in found if c is not None]
+    kinds = {c.metric: kind_of(c, tau) for c in changes}
+    a, b = _seen(line_a), _seen(line_b)
+    facts: dict[str, Scalar] = {"impl": line.impl, "phase": line.phase, **line.point, **line.variant}
+    return Pair(
+        case_id=line.case_id,
+        label=" ".join([line.impl, line.phase, *(f"{k}={v}" for k, v in facts.items() if k not in ("impl", "phase"))]),
+        facts=facts,
+        a=a,
+        b=b,
+        changes=tuple(changes),
+        kinds=kinds,
+        kind=_kind(a, b, kinds.values()),
+        notes=tuple(_notes(line_a, line_b, names)) if line_a and line_b else (),
+    )
+
+
+def kind_of(change: Change, tau: float) -> Kind:
+    """What kind of change it is: less is better for every metric that can be compared.
+
+    An exact metric changed if it differs at all. Others are `worse` or `better` if the CI over processes excludes 1
+    and the change is no mere drift, `unclear` if they moved by `tau` without that.
+    """
+    a, b = change.a, change.b
+    if a is None or b is None:
+        return "only in B" if a is None else "only in A"
+    if change.basis == "exact":
+        return "same" if a == b else "worse" if b > a else "better"
+    if change.ratio is None:
+        return "same" if a == b else "unclear"
+    if change.basis == "processes" and change.excludes_one and abs(change.ratio - 1) >= STILL:
+        return "worse" if change.ratio > 1 else "better"
+    return "unclear" if change.ratio >= 1 + tau or change.ratio <= 1 / (1 + tau) else "same"
+
+
+def _kind(a: Seen | None, b: Seen | None, kinds: Iterable[Kind]) -> Kind:
+    if a is None or b is None:
+        return "only in B" if a is None else "only in A"
+    if a.status == b.status == "ok":
+        return min(kinds, key=WORST_FIRST.index, default="no result")
+    if "ok" not in (a.status, b.status):
+        return "no result"
+    if a.status == "ok":
+        return "only in A" if b.status in NOT_RUN else "broken"
+    return "only in B" if a.status in NOT_RUN else "fixed"
+
+
+def _pressing(pair: Pair) -> tuple[int, float]:
+    """Sorts worst first: by kind, then by how far the metric that decides the kind went."""
+    ratios = [c.ratio or 1.0 for c in pair.changes if pair.kinds[c.metric] == pair.kind]
+    return WORST_FIRST.index(pair.kind), -max((max(r, 1 / r) if r > 0 else 1.0 for r in ratios), default=1.0)
+
+
+def _notes(a: Line, b: Line, names: tuple[str, str]) -> Iterator[str]:
+    for fact in ("timer", "order", "grad"):
+        before, after = getattr(a, fact), getattr(b, fact)
+        if before != after and before and after:
+            yield f"{fact} {before} in {names[0]}, {after} in {names[1]}"
+    marked = [side for side, line in zip(names, (a, b), strict=True) if line.flag("throttled")]
+    if marked:
+        yield f"throttled in {' and '.join(marked)}"
+
+
+def _warnings(a: Side, b: Side, pairs: Sequence[Pair], names: tuple[str, str]) -> Iterator[str]:
+    """What makes the two runs less comparable than they look, most important first."""
+    if a.device_key != b.device_key:
+        on_a, on_b = (f"{n} on {s.device_name} ({s.device_key})" for n, s in zip(names, (a, b), strict=True))
+        yield f"different devices: {on_a}, {on_b}; the ratios compare machines, not code"
+    for fact in ("torch", "triton"):
+        before, after = getattr(a, fact), getattr(b, fact)
+        if before != after:
+            yield (
+                f"different {fact}: {names[0]} {before or 'none'}, {names[1]} {after or 'none'}; "
+                "a change may be its doing"
+            )
+    if a.suite != b.suite:
+        yield f"different suites: {names[0]} {a.suite}, {names[1]} {b.suite}"
+    if pairs and not any(p.a and p.b for p in pairs):
+        yield "no case is in both runs"
+    if any(c.basis == "within one process" for p in pairs for c in p.changes):
+        yield "one process on a side: intervals are within one process, and unchanged code differs more between two"
+
+
+def _weaknesses(summaries: Sequence[Summary], sides: Sequence[Side], names: Sequence[str]) -> Iterator[str]:
+    """What weakens the numbers of one side."""
+    for summary, side, name in zip(summaries, sides, names, strict=True):
+        if not side.complete:
+            yield f"{name} is incomplete: it stopped before its last case"
+        if side.quick:
+            yield f"{name} is a quick run: fit to see that it works, not to decide"
+        if side.dirty:
+            yield f"{name} had uncommitted changes: its commit does not name its code"
+        for flag, text in (("throttled", "sampled while the device was throttled"), ("unchecked", "not checked")):
+            cases = sum(f.name == flag for line in summary.lines for f in line.flags)
+            if cases:
+                yield f"{name} has {cases} case{'s' if cases > 1 else ''} {text}"
+
+
+def _seen(line: Line | None) -> Seen | None:
+    return None if line is None else Seen(line.status, line.why, line.processes)
+
+
+def _lines(summary: Summary) -> Mapping[str, Line]:
+    return {line.case_id: line for line in summary.lines}
+
+
+def _by_case(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.case_id, []).append(row)
+    return found
+
+
+def _whole(rows: Sequence[Row], metric: str) -> list[Row]:
+    """The rows of a metric of the whole case, one a process."""
+    return [r for r in rows if r.metric == metric and r.part is None]

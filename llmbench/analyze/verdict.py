@@ -1,0 +1,173 @@
+"""Verdicts: what the stored gate says of a case of a run against its baseline, each with its reason in a sentence."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from llmbench.analyze.change import DETERMINISTIC, Change
+from llmbench.analyze.compare import NOT_RUN, TAU, Pair, Seen
+
+MIN_PROCESSES = 3  # a side: with two, Welch's t has so few degrees of freedom that hardly anything excludes 1
+
+Word = Literal[
+    "ENV_ERROR", "BROKEN", "REGRESSED", "MISSING", "INCONCLUSIVE", "IMPROVED", "FIXED", "NEW", "NO_RESULT", "PASS"
+]
+WORST_FIRST: tuple[Word, ...] = (
+    "ENV_ERROR", "BROKEN", "REGRESSED", "MISSING", "INCONCLUSIVE", "IMPROVED", "FIXED", "NEW", "NO_RESULT", "PASS",
+)  # fmt: skip
+"""A case with several metrics has the first of these that any of them has.
+
+ENV_ERROR another device; BROKEN ok in the baseline, failed now; FIXED the other way round; MISSING without a result
+that the baseline has; NEW the other way round; NO_RESULT on neither side.
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is said of one metric of a case. `limit` is the share by which it may grow."""
+
+    metric: str
+    word: Word
+    reason: str
+    limit: float
+    detectable: float | None  # the least increase that such runs would show as REGRESSED in four of five cases
+    change: Change
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of a case, or of the whole run where `case_id` is None."""
+
+    case_id: str | None
+    label: str
+    word: Word
+    reason: str
+    findings: tuple[Finding, ...] = ()
+
+
+def limits_of(gate: Mapping[str, float]) -> dict[str, float]:
+    """Metric -> the share by which it may grow: those of a suite's `gate`, time and what is deterministic always."""
+    return {"time": TAU, **dict.fromkeys(sorted(DETERMINISTIC), 0.0), **gate}
+
+
+def judge(pair: Pair, limits: Mapping[str, float]) -> Verdict:
+    """The verdict on a case, A being the baseline and B the run: its status first, then each metric with a limit."""
+    said = _by_status(pair.a, pair.b)
+    if said is not None:
+        return Verdict(pair.case_id, pair.label, *said)
+    findings = tuple(
+        judge_change(change, limit) for name, limit in limits.items() if (change := pair.change(name)) is not None
+    )
+    if not findings:
+        reason = "ok on both sides, but neither has a metric that is gated"
+        return Verdict(pair.case_id, pair.label, "NO_RESULT", reason)
+    word = min((f.word for f in findings), key=WORST_FIRST.index)
+    telling = [f for f in findings if f.word != "PASS"] or list(findings)
+    telling.sort(key=lambda f: WORST_FIRST.index(f.word))
+    return Verdict(pair.case_id, pair.label, word, "; ".join(f.reason for f in telling), findings)
+
+
+def judge_change(change: Change, limit: float) -> Finding:
+    """The finding on one metric of a case that is ok on both sides.
+
+    Deterministic metrics are compared as they are; one on which processes of a side disagree is judged like a time,
+    and that is said.
+    """
+    if change.a is None or change.b is None:
+        word: Word = "NEW" if change.a is None else "MISSING"
+        where = "the run but not in the baseline" if change.a is None else "the baseline but not in the run"
+        return Finding(change.metric, word, f"{change.metric} was measured in {where}", limit, None, change)
+    if change.metric in DETERMINISTIC:
+        if change.basis == "exact":
+            return Finding(change.metric, *_exactly(change.a, change.b, change, limit), limit, None, change)
+        limit = max(limit, TAU)
+        word, reason = _by_processes(change, limit)
+        reason += "; judged like a time, as processes of one side disagree on it"
+    else:
+        word, reason = _by_processes(change, limit)
+    return Finding(change.metric, word, reason, limit, change.detectable(limit), change)
+
+
+def _by_status(a: Seen | None, b: Seen | None) -> tuple[Word, str] | None:
+    """Word and reason for a case that is not ok on both sides."""
+    if a is None:
+        return "NEW", f"only in the run ({_told(b)})"
+    if b is None:
+        if a.status in NOT_RUN:
+            return "NO_RESULT", f"not in the run, and {_told(a)} in the baseline"
+        return "MISSING", f"in the baseline ({a.status}), not in the run"
+    if a.status == "ok":
+        if b.status == "ok":
+            return None
+        word: Word = "MISSING" if b.status in NOT_RUN else "BROKEN"
+        return word, f"ok in the baseline, {_told(b)}"
+    if b.status == "ok":
+        return "NEW" if a.status in NOT_RUN else "FIXED", f"ok in the run, in the baseline {_told(a)}"
+    return "NO_RESULT", f"{_told(b)}; in the baseline {a.status} too, so there is nothing to judge"
+
+
+def _exactly(a: float, b: float, change: Change, limit: float) -> tuple[Word, str]:
+    unit = f" {change.unit}" if change.unit else ""
+    seen = f"{change.metric} {_number(b)}{unit}"
+    if a == b:
+        return "PASS", f"{seen}, the same as in the baseline"
+    share = f" ({(b / a - 1) * 100:+.3g} %)" if a > 0 else ""
+    seen += f" against {_number(a)}{unit} in the baseline: {'+' if b > a else '-'}{_number(abs(b - a))}{unit}{share}"
+    if b > a * (1 + limit):
+        return "REGRESSED", f"{seen}, more than the limit of {_percent(limit)}"
+    if b < a / (1 + limit):
+        return "IMPROVED", f"{seen}, less by more than the limit of {_percent(limit)}"
+    return "PASS", f"{seen}, within the limit of {_percent(limit)}"
+
+
+def _by_processes(change: Change, limit: float) -> tuple[Word, str]:
+    """By the ratio of process medians and its CI."""
+    name, top = change.metric, 1 + limit
+    few = min(change.processes_a, change.processes_b) < MIN_PROCESSES
+    if change.ratio is None:
+        return "INCONCLUSIVE", f"{name} has no ratio, as a value is not positive"
+    seen = f"{name} ratio {change.ratio:.4g}{_interval(change)}"
+    if few:
+        return "INCONCLUSIVE", (
+            f"{seen}, from {_counts(change)}: a verdict needs at least {MIN_PROCESSES} a side "
+            f"(run with --processes {MIN_PROCESSES} or more); limit {top:.4g}"
+        )
+    if change.basis != "processes" or change.low is None:
+        return "INCONCLUSIVE", f"{seen}, without an interval over processes"
+    if change.ratio >= top:
+        if change.excludes_one:
+            return "REGRESSED", f"{seen}, excludes 1 and reaches the limit {top:.4g}"
+        return "INCONCLUSIVE", f"{seen}, reaches the limit {top:.4g} but does not exclude 1; {_sight(change, limit)}"
+    if change.ratio <= 1 / top and change.excludes_one:
+        return "IMPROVED", f"{seen}, excludes 1 and is no more than {1 / top:.4g}"
+    return "PASS", f"{seen}, below the limit {top:.4g}; {_sight(change, limit)}"
+
+
+def _interval(change: Change) -> str:
+    if change.low is None or change.high is None:
+        return ""
+    over = " within one process" if change.basis == "within one process" else f" over {_counts(change)}"
+    return f", 95 % CI [{change.low:.4g}, {change.high:.4g}]{over}"
+
+
+def _counts(change: Change) -> str:
+    return f"{change.processes_a} and {change.processes_b} processes"
+
+
+def _sight(change: Change, limit: float) -> str:
+    found = change.detectable(limit)
+    return f"minimum detectable effect {_percent(found)}" if found is not None else "no detectable effect known"
+
+
+def _told(seen: Seen | None) -> str:
+    if seen is None:
+        return "absent"
+    return f"{seen.status}: {seen.why}" if seen.why else seen.status
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value == int(value) and abs(value) < 2**53 else f"{value!r}"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.3g} %" if share < 10 else "over 1000 %"

@@ -1,0 +1,73 @@
+"""`llmbench gate`."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from llmbench.analyze.stored import NO_BASELINE, gate, refuse_quick
+from llmbench.cli.options import RESULTS, AsJson, Results
+from llmbench.errors import RunError, UsageError
+from llmbench.report import junit, verdict_table
+from llmbench.store.origin import read_evidence
+from llmbench.store.runs import find_run
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+
+class OnInconclusive(StrEnum):
+    """What an INCONCLUSIVE verdict does to the exit code."""
+
+    fail = "fail"
+    passes = "pass"
+
+
+@app.callback()
+def command() -> None:
+    """Turn a run and its baseline into an exit code."""
+
+
+@app.command("stored")
+def stored(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="What is judged: a run's folder, latest or latest:SUITE.")],
+    baseline: Annotated[str, typer.Option("--baseline", metavar="RUN", help="The run that it is judged against.")],
+    results: Results = RESULTS,
+    inconclusive: Annotated[
+        OnInconclusive, typer.Option("--inconclusive", help="Whether INCONCLUSIVE exits 5 or counts as a pass.")
+    ] = OnInconclusive.fail,
+    everything: Annotated[bool, typer.Option("--all", help="Also the cases that passed, one by one.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="A markdown table.")] = False,
+    as_json: AsJson = False,
+    junit_file: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Also write JUnit XML to this file.")
+    ] = None,
+) -> None:
+    """Judge a run against a baseline that was measured before.
+
+    Exits 0 pass, 1 regression or a case broken, 2 usage, 3 another device, 4 missing case or baseline, 5 inconclusive.
+    """
+    if as_markdown + as_json > 1:
+        raise UsageError("--markdown and --json: choose one")
+    head = read_evidence(find_run(run, results))
+    refuse_quick("RUN", head)
+    try:
+        base_folder = find_run(baseline, results)
+    except RunError as e:
+        print(f"llmbench: --baseline {e}", file=sys.stderr)
+        raise typer.Exit(NO_BASELINE) from None
+    outcome = gate(read_evidence(base_folder), head, inconclusive="pass" if inconclusive == "pass" else "fail")
+    if junit_file is not None:
+        try:
+            junit_file.write_text(junit.render(outcome), encoding="utf-8")
+        except OSError as e:
+            raise UsageError(f"--junit {junit_file}: cannot be written: {e.strerror}") from None
+    if as_json:
+        print(verdict_table.document(outcome), end="")
+    elif as_markdown:
+        print(verdict_table.render(outcome, everything=everything), end="")
+    else:
+        verdict_table.show(outcome, Console(highlight=False), everything=everything)
+    raise typer.Exit(outcome.exit_code)

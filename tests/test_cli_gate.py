@@ -1,0 +1,295 @@
+"""The stored gate through the command line: every reason, its exit code, its verdict and what is said."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+from example_runs import STEADY, make_suite, stored_run
+
+from llmbench.store.query import read_run
+
+Command = Callable[..., "CompletedProcess[str]"]
+
+SLOW = tuple(1.3 * t for t in STEADY)
+FAST = tuple(t / 1.3 for t in STEADY)
+NOISY = (1.0e-3, 1.4e-3, 1.0e-3)  # 13 % more on average, by one process alone
+HOSTILE = "<script>alert(1)</script> \"'& \n\x1b[31m\x00]]> " + "x" * 10_000
+BASE: dict[str, Any] = {"times": {"naive": STEADY, "flash": STEADY, "flex": STEADY}}
+
+# what the run differs in -> exit code, implementation, its verdict, what its reason says
+TABLE: dict[str, tuple[dict[str, Any], int, str, str, str]] = {
+    "same run": ({}, 0, "flash", "PASS", "time ratio 1, 95 % CI [0.9776, 1.023] over 3 and 3 processes, below the"),
+    "30 % slower": (
+        {"times": {**BASE["times"], "flash": SLOW}}, 1, "flash", "REGRESSED",
+        "time ratio 1.3, 95 % CI [1.271, 1.33] over 3 and 3 processes, excludes 1 and reaches the limit 1.03",
+    ),
+    "slower by one process": (
+        {"times": {**BASE["times"], "flash": NOISY}}, 5, "flash", "INCONCLUSIVE",
+        "reaches the limit 1.03 but does not exclude 1; minimum detectable effect",
+    ),
+    "faster": ({"times": {**BASE["times"], "flash": FAST}}, 0, "flash", "IMPROVED", "time ratio 0.7692"),
+    "missing": (
+        {"times": {"naive": STEADY, "flex": STEADY}}, 4, "flash", "MISSING", "in the baseline (ok), not in the run",
+    ),
+    "skipped": (
+        {"times": {"naive": STEADY, "flex": STEADY}, "failed": {"flash": ("skipped", "too big")}}, 4, "flash",
+        "MISSING", "ok in the baseline, skipped: too big",
+    ),
+    "no time": (
+        {"times": {**BASE["times"], "flash": (float("nan"),) * 3}}, 4, "flash", "MISSING",
+        "time was measured in the baseline but not in the run",
+    ),
+    "broken": (
+        {"times": {"naive": STEADY, "flex": STEADY}, "failed": {"flash": ("wrong", "off by 2")}}, 1, "flash",
+        "BROKEN", "ok in the baseline, wrong: off by 2",
+    ),
+    "out of memory": (
+        {"times": {"naive": STEADY, "flex": STEADY}, "failed": {"flash": ("oom", "80 GiB")}}, 1, "flash", "BROKEN",
+        "ok in the baseline, oom: 80 GiB",
+    ),
+    "512 B more": (
+        {"memory": {"flash": [(1 << 20) + 512] * 3}}, 1, "flash", "REGRESSED",
+        "peak_memory 1049088 B against 1048576 B in the baseline: +512 B (+0.0488 %), more than the limit of 0 %",
+    ),
+    "512 B less": (
+        {"memory": {"flash": [(1 << 20) - 512] * 3}}, 0, "flash", "IMPROVED", "in the baseline: -512 B (-0.0488 %)",
+    ),
+    "memory that varies": (
+        {"memory": {"flash": [1 << 20, 1 << 20, (1 << 20) + 512]}}, 0, "flash", "PASS",
+        "judged like a time, as processes of one side disagree on it",
+    ),
+    "one process": (
+        {"times": dict.fromkeys(BASE["times"], STEADY[:1])}, 5, "flash", "INCONCLUSIVE",
+        "from 3 and 1 processes: a verdict needs at least 3 a side",
+    ),
+    "two processes, 30 % slower": (
+        {"times": {**BASE["times"], "flash": SLOW[:2]}}, 5, "flash", "INCONCLUSIVE", "from 3 and 2 processes",
+    ),
+    "other device": ({"key": "two"}, 3, "", "ENV_ERROR", "name two against one"),
+    "broken and missing": (
+        {"times": {"naive": STEADY}, "failed": {"flash": ("crashed", "signal 11")}}, 1, "flash", "BROKEN", "signal 11",
+    ),
+    "missing and inconclusive": (
+        {"times": {"naive": STEADY[:1], "flex": STEADY}}, 4, "naive", "INCONCLUSIVE", "at least 3 a side",
+    ),
+    "other device and regressed": (
+        {"key": "two", "times": {**BASE["times"], "flash": SLOW}}, 3, "", "ENV_ERROR", "the run was measured on",
+    ),
+    "regressed and inconclusive": (
+        {"times": {"naive": NOISY, "flash": SLOW, "flex": STEADY}}, 1, "naive", "INCONCLUSIVE", "does not exclude 1",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return stored_run(tmp_path / "base", **BASE)
+
+
+def judged(llmbench: Command, run: Path, base: Path, *args: str, rc: int) -> dict[str, Any]:
+    """The document of a gate; it and the process agree on the exit code."""
+    document = json.loads(llmbench("gate", "stored", run, "--baseline", base, "--json", *args, rc=rc).stdout)
+    assert document["schema"] == "llmbench.gate/1" and document["exit_code"] == rc
+    return document  # type: ignore[no-any-return]
+
+
+def of(document: dict[str, Any], impl: str) -> dict[str, Any]:
+    """The verdict on an implementation, or on the whole run."""
+    found = [v for v in document["verdicts"] if v["label"].startswith(f"{impl} ") or (not impl and not v["case_id"])]
+    assert len(found) == 1
+    return found[0]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("row", TABLE)
+def test_the_gate_table(llmbench: Command, tmp_path: Path, base: Path, row: str) -> None:
+    changes, rc, impl, word, said = TABLE[row]
+    run = stored_run(tmp_path / "run", **{**BASE, **changes})
+    document = judged(llmbench, run, base, rc=rc)
+    verdict = of(document, impl)
+    assert verdict["verdict"] == word and said in verdict["reason"]
+    assert sum(document["counts"].values()) == len(document["verdicts"])
+    assert f": exit {rc}, " in document["summary"]
+
+
+def test_a_run_against_itself_passes_and_says_what_it_could_have_found(llmbench: Command, base: Path) -> None:
+    document = judged(llmbench, base, base, rc=0)
+    assert document["counts"] == {"PASS": 3}
+    time = next(f for f in of(document, "flash")["findings"] if f["metric"] == "time")
+    assert (time["ratio"], time["processes"], time["basis"], time["limit"]) == (1.0, [3, 3], "processes", 0.03)
+    assert time["detectable"] == pytest.approx(0.0379, abs=1e-4)
+    assert "minimum detectable effect 3.79 %" in of(document, "flash")["reason"]
+    assert llmbench("gate", "stored", base, "--baseline", base).stdout.splitlines()[-1] == "3 PASS: exit 0, pass"
+
+
+def test_inconclusive_may_count_as_a_pass_but_hides_nothing_worse(
+    llmbench: Command, tmp_path: Path, base: Path
+) -> None:
+    one = stored_run(tmp_path / "one", dict.fromkeys(BASE["times"], STEADY[:1]))
+    assert judged(llmbench, one, base, "--inconclusive", "pass", rc=0)["counts"] == {"INCONCLUSIVE": 3}
+    missing = stored_run(tmp_path / "missing", {"naive": STEADY[:1]})
+    judged(llmbench, missing, base, "--inconclusive", "pass", rc=4)
+
+
+def test_the_limits_are_those_of_the_suite_of_the_run(llmbench: Command, tmp_path: Path) -> None:
+    strict, loose = (make_suite(gate=gate) for gate in ({"time": 0.03}, {"time": 0.5, "peak_memory": 0.01}))
+    base = stored_run(tmp_path / "base", {"flash": STEADY}, suite=strict)
+    slow = {"times": {"flash": SLOW}, "memory": {"flash": [(1 << 20) + 512] * 3}}
+    document = judged(llmbench, stored_run(tmp_path / "loose", **slow, suite=loose), base, rc=0)
+    assert document["limits"] == {"time": 0.5, "peak_memory": 0.01}
+    assert "below the limit 1.5" in of(document, "flash")["reason"]
+    judged(llmbench, stored_run(tmp_path / "strict", **slow, suite=strict), base, rc=1)
+
+
+def test_what_is_only_in_the_run_is_said_and_passes(llmbench: Command, tmp_path: Path) -> None:
+    base = stored_run(tmp_path / "base", {"naive": STEADY}, failed={"flex": ("error", "boom")})
+    run = stored_run(tmp_path / "run", {"naive": STEADY, "flash": STEADY}, failed={"flex": ("oom", "80 GiB")})
+    document = judged(llmbench, run, base, rc=0)
+    assert document["counts"] == {"NEW": 1, "NO_RESULT": 1, "PASS": 1}
+    assert of(document, "flash")["reason"] == "only in the run (ok)"
+    assert of(document, "flex")["reason"] == "oom: 80 GiB; in the baseline error too, so there is nothing to judge"
+    fixed = stored_run(tmp_path / "fixed", {"naive": STEADY, "flex": STEADY})
+    assert of(judged(llmbench, fixed, base, rc=0), "flex")["verdict"] == "FIXED"
+
+
+def test_another_torch_is_a_warning_not_a_verdict(llmbench: Command, tmp_path: Path, base: Path) -> None:
+    run = stored_run(tmp_path / "run", **BASE, versions={"torch": "2.14.0"})
+    document = judged(llmbench, run, base, rc=0)
+    assert "different torch: baseline 2.13.0, run 2.14.0; a change may be its doing" in document["warnings"]
+
+
+def test_an_incomplete_run_lacks_cases(llmbench: Command, tmp_path: Path, base: Path) -> None:
+    run = stored_run(tmp_path / "run", {"naive": STEADY}, complete=False)
+    document = judged(llmbench, run, base, rc=4)
+    assert document["counts"] == {"MISSING": 2, "PASS": 1}
+    assert "run is incomplete: it stopped before its last case" in document["warnings"]
+
+
+def test_a_baseline_that_is_not_there_is_missing_not_malformed(llmbench: Command, tmp_path: Path, base: Path) -> None:
+    done = llmbench("gate", "stored", base, "--baseline", "nowhere", rc=4)
+    assert done.stderr == "llmbench: --baseline nowhere: no such run; give a folder, latest or latest:SUITE\n"
+    empty = stored_run(tmp_path / "empty", {})
+    assert "the baseline holds no records" in judged(llmbench, base, empty, rc=4)["warnings"]
+    assert llmbench("gate", "stored", "nowhere", "--baseline", "nowhere", rc=2).stderr.startswith("llmbench: nowhere: ")
+
+
+@pytest.mark.parametrize(
+    ("harm", "side"),
+    [
+        ("garbage", "run"), ("garbage", "base"), ("empty", "run"), ("no columns", "base"), ("no manifest", "base"),
+        ("no records", "run"), ("two devices", "base"),
+    ],
+)  # fmt: skip
+def test_a_malformed_run_exits_2_and_names_the_file(
+    llmbench: Command, tmp_path: Path, base: Path, harm: str, side: str
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    bad = tmp_path / "bad"
+    shutil.copytree(base, bad)
+    records = bad / "records.parquet"
+    if harm in ("garbage", "empty"):
+        records.write_bytes(b"PAR1 no parquet" if harm == "garbage" else b"")
+    elif harm == "no columns":
+        pq.write_table(pa.table({"case_id": ["a"]}), records)
+    elif harm == "two devices":
+        other = pq.read_table(stored_run(tmp_path / "other", **BASE, key="two") / "records.parquet")
+        pq.write_table(pa.concat_tables([pq.read_table(records), other]), records)
+    else:
+        (bad / ("run.json" if harm == "no manifest" else "records.parquet")).unlink()
+    run, baseline = (bad, base) if side == "run" else (base, bad)
+    done = llmbench("gate", "stored", run, "--baseline", baseline, "--json", rc=2)
+    assert str(bad) in done.stderr and done.stderr.count("\n") == 1 and not done.stdout
+
+
+@pytest.mark.parametrize("side", ["run", "base"])
+def test_a_quick_run_is_refused(llmbench: Command, tmp_path: Path, base: Path, side: str) -> None:
+    quick = stored_run(tmp_path / "quick", **BASE, quick=True, key="two")  # the other device is not even told
+    run, baseline = (quick, base) if side == "run" else (base, quick)
+    said = llmbench("gate", "stored", run, "--baseline", baseline, rc=2).stderr
+    assert (
+        f"{quick}: a quick run, too short to decide anything; measure it in full with: llmbench run attention" in said
+    )
+
+
+def test_the_records_are_the_evidence_not_the_counts_of_the_manifest(
+    llmbench: Command, tmp_path: Path, base: Path
+) -> None:
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    run = tmp_path / "run"
+    shutil.copytree(base, run)
+    table = pq.read_table(run / "records.parquet")
+    pq.write_table(table.filter(pc.not_equal(table["impl"], "flash")), run / "records.parquet")
+    manifest = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**manifest, "counts": {"ok": 99}}))
+    assert len({r.case_id for r in read_run(run).rows}) == 2
+    assert of(judged(llmbench, run, base, rc=4), "flash")["verdict"] == "MISSING"
+
+
+def test_hostile_names_and_reasons_are_shown_as_text(llmbench: Command, tmp_path: Path) -> None:
+    import xml.etree.ElementTree as ET
+    from dataclasses import replace
+
+    from example_runs import OP
+
+    from llmbench.suite.catalog import ImplSpec
+
+    op = replace(OP, impls=(ImplSpec("flash"), ImplSpec(HOSTILE)))
+    suite = make_suite(op=op, impls=("flash", HOSTILE), name="<b>&suite")
+    base = stored_run(tmp_path / "base", {"flash": STEADY, HOSTILE: STEADY}, suite=suite)
+    run = stored_run(tmp_path / "run", {"flash": STEADY}, failed={HOSTILE: ("error", HOSTILE)}, suite=suite)
+    args = ("gate", "stored", run, "--baseline", base)
+    text = llmbench(*args, "--junit", "out.xml", rc=1).stdout
+    assert "\x1b" not in text and "\x00" not in text and "<script>alert(1)</script> \"'& \\x1b[31m\\x00]]>" in text
+    markdown = llmbench(*args, "--markdown", rc=1).stdout
+    assert "<script>" not in markdown and "\x1b" not in markdown and len(markdown) < 4000
+    assert len([line for line in markdown.splitlines() if line.startswith("| BROKEN")]) == 1
+    verdict = json.loads(llmbench(*args, "--json", rc=1).stdout)["verdicts"][0]
+    assert verdict["reason"] == f"ok in the baseline, error: {HOSTILE}"
+    failure = ET.parse(tmp_path / "out.xml").find(".//failure")
+    assert failure is not None and "<script>alert(1)</script>" in failure.attrib["message"]
+
+
+def test_formats_exclude_each_other_and_a_junit_file_needs_its_folder(
+    llmbench: Command, tmp_path: Path, base: Path
+) -> None:
+    args = ("gate", "stored", base, "--baseline", base)
+    assert "choose one" in llmbench(*args, "--json", "--markdown", rc=2).stderr
+    assert "--junit no/where.xml: cannot be written" in llmbench(*args, "--junit", "no/where.xml", rc=2).stderr
+    assert "--baseline" in llmbench("gate", "stored", base, rc=2).stderr
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "160"])
+def test_no_line_is_wider_than_the_terminal(llmbench: Command, tmp_path: Path, base: Path, columns: str) -> None:
+    run = stored_run(tmp_path / "run", **{**BASE, "times": {"naive": SLOW, "flash": STEADY}})
+    text = llmbench("gate", "stored", run, "--baseline", base, "--all", rc=1, COLUMNS=columns).stdout
+    assert max(map(len, text.splitlines())) <= int(columns)
+
+
+def test_help_names_the_kind_of_gate(llmbench: Command) -> None:
+    assert "stored" in llmbench("gate", "--help").stdout
+    text = " ".join(llmbench("gate", "stored", "-h").stdout.split())
+    assert "--baseline" in text and "1 regression or a case broken" in text
+
+
+def test_the_terminal_shows_what_did_not_pass_worst_first_and_all_when_asked(
+    llmbench: Command, tmp_path: Path, base: Path
+) -> None:
+    run = stored_run(tmp_path / "run", {"naive": FAST, "flash": SLOW, "flex": STEADY})
+    args = ("gate", "stored", run, "--baseline", base)
+    lines = llmbench(*args, rc=1).stdout.splitlines()
+    assert [ln.split()[0] for ln in lines if ln.endswith(" fwd")] == ["REGRESSED", "IMPROVED"]
+    assert (
+        "    time ratio 1.3, 95 % CI [1.271, 1.33] over 3 and 3 processes, excludes 1 and reaches the limit 1.03"
+        in lines
+    )
+    assert lines[-1] == "1 REGRESSED, 1 IMPROVED, 1 PASS: exit 1, regression, or a case broken"
+    assert "PASS  flex fwd" in llmbench(*args, "--all", rc=1).stdout.splitlines()
+    table = [ln for ln in llmbench(*args, "--markdown", rc=1).stdout.splitlines() if ln.startswith("|")]
+    assert [row.split("|")[1].strip() for row in table[2:]] == ["REGRESSED", "IMPROVED"]
