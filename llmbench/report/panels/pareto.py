@@ -11,7 +11,7 @@ from llmbench.report.panels.label import facts_text, joined, plain
 from llmbench.report.panels.listing import Listing, listing
 from llmbench.report.panels.quantity import Quantity, quantity
 from llmbench.report.panels.split import few, rest_names, series_of, thinned, trace
-from llmbench.report.panels.sweep import legend_once, log_of
+from llmbench.report.panels.sweep import hover_text, legend_once, log_of
 from llmbench.report.panels.why import anchor_of, empty, missing_text, why_none
 from llmbench.suite.catalog import Scalar
 
@@ -86,7 +86,7 @@ def _lines(cell: Cell, fronts: Sequence[list[Point]], x: Quantity, y: Quantity, 
     members = {id(p) for p in cell.points}
     found = []
     for front in fronts[:FRONTS]:
-        here = [p for p in front if id(p) in members]
+        here = list({(x.at(p), y.at(p)): p for p in front if id(p) in members}.values())
         if len(here) > 1:
             facts = {n: here[0].facts[n] for n in rest if n in here[0].facts}
             line = {
@@ -105,15 +105,10 @@ def _marks(
         "type": "scatter", "mode": "markers", "name": plain(color), "legendgroup": color[:200], **cell.refs,
         "x": [x.at(p) for p in points], "y": [y.at(p) for p in points],
         "marker": {"symbol": ["circle" if id(p) in on_front else "circle-open" for p in points], "size": 8},
-        "hovertext": [_hover(p, x, y, rest) for p in points],
+        "hovertext": [hover_text(p, rest, x, y) for p in points],
         "hovertemplate": f"<b>{plain(color)}</b> %{{hovertext}}<extra></extra>",
     }  # fmt: skip
     return trace(marks, points, color)
-
-
-def _hover(point: Point, x: Quantity, y: Quantity, rest: Sequence[str]) -> str:
-    facts = facts_text({n: point.facts[n] for n in rest if n in point.facts})
-    return f"{facts}<br>{x.hover(point)}<br>{y.hover(point)}"
 
 
 def _listing(points: Sequence[Point], names: Sequence[str], x: Quantity, y: Quantity, on_front: set[int]) -> Listing:

@@ -14,7 +14,7 @@ from llmbench.report.panels.label import joined, plain
 from llmbench.report.panels.listing import listing
 from llmbench.report.panels.quantity import Quantity, number_text, quantity
 from llmbench.report.panels.split import few, rest_names, series_of, style_text, thinned, trace
-from llmbench.report.panels.sweep import legend_once
+from llmbench.report.panels.sweep import COARSE, hover_text, legend_once
 from llmbench.report.panels.why import anchor_of, empty, missing_text, why_none
 from llmbench.report.scale import BYTE_RATES, FLOP_RATES, scale_of, scaled
 from llmbench.suite.catalog import Scalar
@@ -54,7 +54,7 @@ def roofline(spec: PanelSpec, data: PageData) -> Drawn:
         return empty(spec, "Roofline", why_none(lacking, points, data))
     kept, thin_note = thinned(placed)
     rest = rest_names(placed, [color, spec.facet, spec.row], data.varying)
-    coarse = [n for n in rest if n in ("run", "phase")]  # what a symbol can tell apart; the hover box tells the rest
+    coarse = [n for n in rest if n in COARSE]
     series, few_note = few(series_of(kept, color=color, rest=coarse))
     roofs = _roofs(placed)
     grid = grid_of(placed, facet=spec.facet, row=spec.row)
@@ -64,7 +64,7 @@ def roofline(spec: PanelSpec, data: PageData) -> Drawn:
         members = {id(p) for p in cell.points}
         for s in series:
             here = [p for p in s.points if id(p) in members]
-            hover = [_hover(p, [n for n in rest if n not in coarse], x, y) for p in here]
+            hover = [hover_text(p, [n for n in rest if n not in coarse], x, y) for p in here]
             marks: dict[str, Any] = {
                 "type": "scatter", "mode": "markers", "name": plain(s.color), "legendgroup": s.color[:200],
                 **cell.refs, "x": [x.at(p) for p in here], "y": [y.at(p) for p in here],
@@ -83,11 +83,6 @@ def roofline(spec: PanelSpec, data: PageData) -> Drawn:
         anchor_of(spec), spec.kind, spec.title or "Roofline", joined(notes), None, legend_once(traces), layout,
         grid.height_px + 40, table.columns, table.rows,
     )  # fmt: skip
-
-
-def _hover(point: Point, names: Sequence[str], x: Quantity, y: Quantity) -> str:
-    facts = " ".join(f"{plain(n)}={plain(point.facts[n])}" for n in names if n in point.facts)
-    return "<br>".join(filter(None, [facts, x.hover(point), y.hover(point)]))
 
 
 def _roofs(points: Sequence[Point]) -> list[Roof]:

@@ -11,7 +11,7 @@ from llmbench.report.panels.label import facts_text, plain
 from llmbench.report.words import named
 from llmbench.suite.catalog import Scalar
 
-MAX_POINTS = 1500  # of a panel: more do not show at 1280 pixels, and a page of ten panels stays below 3 MB
+MAX_POINTS = 1200  # of a panel: more do not show at 1280 pixels, and a page of ten panels stays below 3 MB
 MAX_SERIES = 120  # of a panel
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "triangle-down", "pentagon", "hexagon", "x")

@@ -8,13 +8,14 @@ from llmbench.report.dashboard import PanelSpec
 from llmbench.report.drawn import Drawn, Trace
 from llmbench.report.panels.data import PageData, Point
 from llmbench.report.panels.grid import Cell, grid_of
-from llmbench.report.panels.label import bases_text, joined, plain
+from llmbench.report.panels.label import bases_text, facts_text, joined, plain
 from llmbench.report.panels.listing import listing
 from llmbench.report.panels.quantity import Quantity, quantity
 from llmbench.report.panels.split import Series, few, rest_names, series_of, style_text, thinned, trace
 from llmbench.report.panels.why import anchor_of, empty, missing_text, why_none
 
 BASELINE = "baseline"
+COARSE = ("run", "phase")  # what the symbols of scattered points tell apart; the hover boxes tell the rest
 PAIRED = "Speed-up: time of the baseline over that of the case, bars its 95 % CI over pairs of blocks."
 
 
@@ -49,10 +50,12 @@ def _curves(spec: PanelSpec, data: PageData, y_name: str, *, bars: bool) -> Draw
     if not placed:
         lacking = x_name if y.kind != "metric" and x.kind == "metric" else y_name
         return empty(spec, title, why_none(lacking, points, data))
-    rest = rest_names(placed, [x_name, color, spec.facet, spec.row], data.varying)
+    rest = rest_names(placed, [x_name, y_name, color, spec.facet, spec.row], data.varying)
+    styled = rest if x.kind != "metric" else [n for n in rest if n in COARSE]
     kept, thin_note = thinned([p for p in placed if not (bars and p.line.is_baseline)] or placed)
-    kept_series, few_note = few(series_of(kept, color=color, rest=rest))
+    kept_series, few_note = few(series_of(kept, color=color, rest=styled))
     grid = grid_of(placed, facet=spec.facet, row=spec.row)
+    banded = not bars and spec.band != "none"
     traces: list[Trace] = []
     for cell in grid.cells:
         if bars:
@@ -61,7 +64,7 @@ def _curves(spec: PanelSpec, data: PageData, y_name: str, *, bars: bool) -> Draw
         for s in kept_series:
             here = replace(s, points=[p for p in s.points if id(p) in members])
             if here.points:
-                traces += _series(here, cell, x, y, band=not bars and spec.band != "none", bars=bars)
+                traces += _series(here, cell, x, y, told=[n for n in rest if n not in styled], band=banded, bars=bars)
     table = listing(placed, [spec.row, spec.facet, color, *rest, x_name], [x, y])
     estimates = [e for p in kept if (e := y.estimate(p)) is not None]
     notes = [
@@ -79,7 +82,10 @@ def _scattered(x: Quantity) -> bool:
     return x.kind != "number"
 
 
-def _series(s: Series, cell: Cell, x: Quantity, y: Quantity, *, band: bool, bars: bool) -> list[Trace]:
+def _series(
+    s: Series, cell: Cell, x: Quantity, y: Quantity, *, told: Sequence[str], band: bool, bars: bool
+) -> list[Trace]:
+    """The line of a series, over its band; `told` are facts that only its hover boxes tell."""
     points = s.points if x.kind == "metric" else sorted(s.points, key=lambda p: _place(x, p))
     shared: dict[str, Any] = {"type": "scatter", "name": plain(s.color), "legendgroup": s.color[:200], **cell.refs}
     line = {
@@ -89,7 +95,7 @@ def _series(s: Series, cell: Cell, x: Quantity, y: Quantity, *, band: bool, bars
         "y": [y.at(p) for p in points],
         "line": s.dash,
         "marker": {**s.symbol, "size": 6},
-        "hovertext": ["<br>".join(filter(None, [x.hover(p), y.hover(p), *_notes(p)])) for p in points],
+        "hovertext": [hover_text(p, told, x, y) for p in points],
         "hovertemplate": f"{s.head}<br>%{{hovertext}}<extra></extra>",
     }
     if bars:
@@ -158,6 +164,12 @@ def _place(x: Quantity, point: Point) -> float:
         return float(x.order.index(point.facts[x.name]))
     value = x.at(point)
     return float(value) if isinstance(value, int | float) else 0.0
+
+
+def hover_text(point: Point, names: Sequence[str], x: Quantity, y: Quantity) -> str:
+    """The lines of a hover box: facts of these names, both values, and what weakens them."""
+    facts = facts_text({n: point.facts[n] for n in names if n in point.facts})
+    return "<br>".join(filter(None, [facts, x.hover(point), y.hover(point), *_notes(point)]))
 
 
 def _notes(point: Point) -> list[str]:
