@@ -134,12 +134,8 @@ def test_ops_and_measure_meet_in_the_worker_alone() -> None:
     sides = {name: {part(other) for other in ours(name)} & {"ops", "measure"} for name in TREES}
     assert not [n for n, met in sides.items() if part(n) in ("ops", "measure") and met - {part(n)}]
     assert [name for name, met in sides.items() if met == {"ops", "measure"}] == ["llmbench.run.worker"]
-    users = {name: met for name, met in sides.items() if met and part(name) not in ("ops", "measure")}
-    assert users == {
-        "llmbench.run.worker": {"ops", "measure"},
-        "llmbench.run.serve": {"ops"},
-        "llmbench.run.telemetry": {"measure"},
-    }
+    users = {name for name, met in sides.items() if met and part(name) not in ("ops", "measure", "run")}
+    assert users <= {"llmbench.report.panels.timeline"}  # reads what a throttle reason means
 
 
 @pytest.mark.parametrize("name", [n for n in TREES if part(n) in ("cli", "report", "analyze", "store")])

@@ -7,9 +7,9 @@ interleaved blocks; then each is checked once more. Nothing gets a time that was
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,13 +22,12 @@ from llmbench.measure.clock import clock_for
 from llmbench.measure.compiling import forget_compiled, why_eager
 from llmbench.measure.memory import free_memory_bytes, peak_memory
 from llmbench.measure.sampler import Samples, Target, sample
-from llmbench.ops.op import Expected, Impl, Op, Unavailable
-from llmbench.ops.oracle import expected
 from llmbench.ops.registry import OPS
-from llmbench.ops.work import Work, build, floating, make_douts, output_like, work
+from llmbench.ops.work import floating
 from llmbench.orderstat import median_interval
 from llmbench.run.failure import failure
 from llmbench.run.ledger import Ledger
+from llmbench.run.prepared import Prepared, Problem, make_problem, prepare
 from llmbench.run.protocol import Found, Message, StageName, Unit, UnitDone
 from llmbench.run.protocol import Telemetry as Rows
 from llmbench.run.telemetry import Telemetry
@@ -67,46 +66,6 @@ def open_bench(
 
     flush = flusher(device=device, llc_bytes=machine.llc_bytes)
     return Bench(device, machine, emit, stage, ledger, Telemetry(device), flush)
-
-
-@dataclass
-class Problem:
-    """Inputs and oracle that the cases of a point share; `pristine` proves that nobody changed the inputs."""
-
-    p: Any
-    inputs: list[Tensor]
-    pristine: list[Tensor]
-    douts: list[Tensor]
-    expected: list[Expected]
-
-
-@dataclass
-class Prepared:
-    """A case that was checked and may be timed. `inputs` are the problem's, but for copies of what it may change."""
-
-    case: Case
-    op: Op[Any]
-    impl: Impl[Any]
-    problem: Problem
-    record: Record
-    inputs: list[Tensor]
-    fn: Callable[..., Any]
-    work: Work | None = field(default=None)
-
-    def make_work(self, device: torch.device) -> Work:
-        """The calls of its phase; for bwd the forward runs here."""
-        self.restore()
-        self.work = work(
-            self.impl, self.fn, self.inputs, self.case.phase, device_type=device.type, douts=self.problem.douts
-        )
-        return self.work
-
-    def restore(self) -> None:
-        """Puts the inputs back that it may change; others are shared, and must not change."""
-        with torch.no_grad():
-            for mine, shared, before in zip(self.inputs, self.problem.inputs, self.problem.pristine, strict=True):
-                if mine is not shared:
-                    mine.copy_(before)
 
 
 def measure_unit(unit: Unit, bench: Bench) -> None:
@@ -154,33 +113,13 @@ def _prepare(case: Case, unit: Unit, bench: Bench, problems: dict[str, Problem])
     key = json.dumps([case.phase, case.params], sort_keys=True)
     try:
         if key not in problems:
-            problems[key] = _problem(op, case, unit.seed, bench)
+            problems[key] = make_problem(op, case, seed=unit.seed, device=bench.device, say=bench.stage)
         cost = op.cost(problems[key].p, case.phase)
         record = replace(record, flop=cost.flop, bytes=cost.bytes, tokens=cost.tokens)
         bench.stage("build", case.case_id)
-        return _check_first_call(_build(case, op, impl, problems[key], record, bench), unit, bench)
+        return _check_first_call(prepare(case, op, impl, problems[key], record, bench.device), unit, bench)
     except Exception as e:
         return failure(record, e, bench.device)
-
-
-def _problem(op: Op[Any], case: Case, seed: int, bench: Bench) -> Problem:
-    bench.stage("inputs", None)
-    p = op.params(**case.params)
-    generator = torch.Generator(bench.device).manual_seed(seed)
-    inputs = list(op.inputs(p, generator))
-    douts = list(make_douts(output_like(op, p, inputs), generator)) if case.phase in ("bwd", "fwd_bwd") else []
-    bench.stage("oracle", None)
-    wanted = expected(op, p, case.phase, inputs, douts)
-    return Problem(p, inputs, [t.clone() for t in inputs], douts, wanted)
-
-
-def _build(case: Case, op: Op[Any], impl: Impl[Any], problem: Problem, record: Record, bench: Bench) -> Prepared:
-    names = [op.input_name(i) for i in range(len(problem.inputs))]
-    inputs = [t.clone() if n in impl.mutates else t for n, t in zip(names, problem.inputs, strict=True)]
-    try:
-        return Prepared(case, op, impl, problem, record, inputs, build(impl, problem.p, device=bench.device))
-    except ImportError as e:
-        raise Unavailable(f"cannot be imported: {e}") from e
 
 
 def _check_first_call(one: Prepared, unit: Unit, bench: Bench) -> Prepared | Record:
@@ -198,7 +137,7 @@ def _check_first_call(one: Prepared, unit: Unit, bench: Bench) -> Prepared | Rec
     check, errors, why = _check(one, outputs)
     one.record = replace(one.record, check=check, measurements=[*found, *errors])
     if why is not None:
-        _restore_shared(one.problem)
+        one.problem.restore()
         return replace(one.record, status="wrong", why=why)
     del outputs
     if "memory" in unit.probes or bench.device.type == "cuda":  # on CUDA it decides whether all fit together
@@ -224,13 +163,6 @@ def _check(one: Prepared, outputs: Sequence[Tensor]) -> tuple[Check, list[Measur
 
 def _clobbered(one: Prepared) -> str | None:
     return changed(one.problem.inputs, one.problem.pristine, one.op.input_name)
-
-
-def _restore_shared(problem: Problem) -> None:
-    """Puts the inputs back, so that one implementation's mistake is not the next one's."""
-    with torch.no_grad():
-        for tensor, before in zip(problem.inputs, problem.pristine, strict=True):
-            tensor.copy_(before)
 
 
 def _fit_together(survivors: Sequence[Prepared], device: torch.device) -> bool:
@@ -269,7 +201,7 @@ def _time(group: Sequence[Prepared], unit: Unit, bench: Bench, *, order: Literal
 def _apart_after_clobbering(ready: Sequence[Prepared], unit: Unit, bench: Bench) -> None:
     """Somebody changed an input that all share while they were interleaved: alone, the guilty one has a name."""
     for one in ready:
-        _restore_shared(one.problem)
+        one.problem.restore()
         one.work = None
         _time([one], unit, bench, order="apart")
 
@@ -286,7 +218,7 @@ def _finish(one: Prepared, samples: Samples, timer: str, bench: Bench) -> Record
     middle = median_interval(samples.time_s)
     why = why or _impossible(one, middle.median, bench.machine)
     if why is not None:
-        _restore_shared(one.problem)
+        one.problem.restore()
         return replace(one.record, status="wrong", why=f"after timing: {why}")
     throttled, extra = bench.telemetry.of(samples)
     flags = [",".join(f for f in pair if f) for pair in zip(samples.flags, throttled, strict=True)]

@@ -1,0 +1,87 @@
+"""A case made ready: inputs, oracle, the implementation set up, and the calls of its phase."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llmbench.ops.op import Expected, Impl, Op, Unavailable
+from llmbench.ops.oracle import expected
+from llmbench.ops.work import Work, build, make_douts, output_like, work
+from llmbench.run.protocol import StageName
+from llmbench.store.record import Record
+from llmbench.suite.case import Case
+
+
+@dataclass
+class Problem:
+    """Inputs and oracle that the cases of a point share; `pristine` proves that nobody changed the inputs."""
+
+    p: Any
+    inputs: list[Tensor]
+    pristine: list[Tensor]
+    douts: list[Tensor]
+    expected: list[Expected]
+
+    def restore(self) -> None:
+        """Puts the inputs back, so that one implementation's mistake is not the next one's."""
+        with torch.no_grad():
+            for tensor, before in zip(self.inputs, self.pristine, strict=True):
+                tensor.copy_(before)
+
+
+@dataclass
+class Prepared:
+    """A case that was checked and may be timed. `inputs` are the problem's, but for copies of what it may change."""
+
+    case: Case
+    op: Op[Any]
+    impl: Impl[Any]
+    problem: Problem
+    record: Record
+    inputs: list[Tensor]
+    fn: Callable[..., Any]
+    work: Work | None = field(default=None)
+
+    def make_work(self, device: torch.device) -> Work:
+        """The calls of its phase; for bwd the forward runs here."""
+        self.restore()
+        self.work = work(
+            self.impl, self.fn, self.inputs, self.case.phase, device_type=device.type, douts=self.problem.douts
+        )
+        return self.work
+
+    def restore(self) -> None:
+        """Puts the inputs back that it may change; others are shared, and must not change."""
+        with torch.no_grad():
+            for mine, shared, before in zip(self.inputs, self.problem.inputs, self.problem.pristine, strict=True):
+                if mine is not shared:
+                    mine.copy_(before)
+
+
+def make_problem(
+    op: Op[Any], case: Case, *, seed: int, device: torch.device, say: Callable[[StageName, str | None], None]
+) -> Problem:
+    """Inputs, gradients of the outputs and the oracle of a case's parameters and phase, from one seed."""
+    say("inputs", None)
+    p = op.params(**case.params)
+    generator = torch.Generator(device).manual_seed(seed)
+    inputs = list(op.inputs(p, generator))
+    douts = list(make_douts(output_like(op, p, inputs), generator)) if case.phase in ("bwd", "fwd_bwd") else []
+    say("oracle", None)
+    wanted = expected(op, p, case.phase, inputs, douts)
+    return Problem(p, inputs, [t.clone() for t in inputs], douts, wanted)
+
+
+def prepare(
+    case: Case, op: Op[Any], impl: Impl[Any], problem: Problem, record: Record, device: torch.device
+) -> Prepared:
+    """The case with its implementation set up. Raises: Unavailable where a package cannot be imported."""
+    names = [op.input_name(i) for i in range(len(problem.inputs))]
+    inputs = [t.clone() if n in impl.mutates else t for n, t in zip(names, problem.inputs, strict=True)]
+    try:
+        return Prepared(case, op, impl, problem, record, inputs, build(impl, problem.p, device=device))
+    except ImportError as e:
+        raise Unavailable(f"cannot be imported: {e}") from e
