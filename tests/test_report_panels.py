@@ -217,11 +217,11 @@ def test_a_heatmap_is_split_by_what_the_page_filters() -> None:
     panel = drawn("kind: heatmap, x: seq_len, y: impl, z: time, facet: heads")
     assert len(panel.traces) == 6
     trace = next(t for t in panel.traces if t.facts["impl"] == "naive" and t.facts["heads"] == "gqa")
-    assert (trace.data["x"], trace.data["y"], trace.data["z"]) == (
-        ["512", "1024", "2048", "4096"],
-        ["naive"],
-        [[4, 8, 16, 32]],
-    )
+    assert (trace.data["x"], trace.data["y"], trace.data["z"]) == ([0, 1, 2, 3], [0], [[4, 8, 16, 32]])
+    assert panel.layout["xaxis"]["ticktext"] == ["512", "1024", "2048", "4096"]
+    assert panel.layout["yaxis"]["ticktext"] == ["naive", "flash", "flex"]
+    gap = drawn("kind: heatmap, x: seq_len, y: impl, z: time, where: {heads: gqa, seq_len: [512, 2048]}")
+    assert gap.traces[0].data["x"] == [0, 1]
     assert trace.data["coloraxis"] == "coloraxis" and "time (ms)" in str(panel.layout["coloraxis"])
 
 

@@ -20,6 +20,7 @@ from llmbench.report.scale import scaled
 MAX_SAMPLES = 2000  # drawn of a case
 CASES = 4
 BINS = 40
+ROW_PX = 220
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _grid(cases: Sequence[_Case], names: Sequence[str]) -> Grid:
     for i, case in enumerate(cases):
         label = facts_text({n: case.point.facts[n] for n in names if n in case.point.facts})
         cells += [Cell(2 * i + 1, 0, i, label, [case.point]), Cell(2 * i + 2, 1, i, "", [case.point])]
-    return Grid(tuple(cells), 2, len(cases))
+    return Grid(tuple(cells), 2, len(cases), row_px=ROW_PX)
 
 
 def _layout(grid: Grid, q: Quantity) -> dict[str, Any]:

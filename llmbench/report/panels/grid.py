@@ -38,11 +38,12 @@ class Grid:
     columns: int
     rows: int
     note: str = ""
+    row_px: int = ROW_PX
 
     @property
     def height_px(self) -> int:
         """The height of the panel."""
-        return BASE_PX + self.rows * ROW_PX
+        return BASE_PX + self.rows * self.row_px
 
     def layout(self, x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
         """Axes and titles of all cells, all of them like `x` and `y`."""

@@ -1,6 +1,7 @@
 """A metric over two axes, as a heat map."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from llmbench.report.dashboard import PanelSpec
 from llmbench.report.drawn import Drawn, Trace
@@ -29,12 +30,16 @@ def heatmap(spec: PanelSpec, data: PageData) -> Drawn:
     placed = [p for p in points if all(q.has(p) for q in (x, y, z))]
     if not placed:
         return empty(spec, title, why_none(z_name, points, data))
+    x, y = (as_category(quantity(name, placed)) for name in (x_name, y_name))  # without categories that have no square
     kept, thin_note = thinned(placed)
     rest = rest_names(placed, [x_name, y_name, spec.facet, spec.row], data.varying)
     grid = grid_of(kept, facet=spec.facet, row=spec.row, rest=rest)
     traces = [t for cell in grid.cells for t in _cell(cell, x, y, z)]
     table = listing(placed, [spec.row, spec.facet, *rest, y_name, x_name], [z])
-    layout = {**grid.layout(x.axis(), y.axis()), "coloraxis": {"colorbar": {"title": {"text": plain(z.title)}}}}
+    layout = {
+        **grid.layout(_axis(x), {**_axis(y), "autorange": "reversed"}),
+        "coloraxis": {"colorbar": {"title": {"text": plain(z.title), "side": "right"}}},
+    }
     return Drawn(
         anchor_of(spec), spec.kind, spec.title or title,
         joined([missing_text(points, [x, y, z]), thin_note, grid.note, table.note]), None, tuple(traces), layout,
@@ -51,9 +56,9 @@ def _cell(cell: Cell, x: Quantity, y: Quantity, z: Quantity) -> list[Trace]:
 
 
 def _map(cell: Cell, points: Sequence[Point], x: Quantity, y: Quantity, z: Quantity) -> Trace:
-    across = list(dict.fromkeys(str(x.at(p)) for p in points))
-    down = list(dict.fromkeys(str(y.at(p)) for p in points))
-    at = {(str(x.at(p)), str(y.at(p))): p for p in reversed(points)}
+    """Squares at the places of their categories; between them none is missing: plotly would widen its neighbours."""
+    at = {(_place(x, p), _place(y, p)): p for p in reversed(points)}
+    across, down = (_stretch([place[i] for place in at]) for i in (0, 1))
     matrix = [[at.get((a, b)) for a in across] for b in down]
     data = {
         "type": "heatmap", **cell.refs, "x": across, "y": down, "coloraxis": "coloraxis", "xgap": 1, "ygap": 1,
@@ -62,6 +67,23 @@ def _map(cell: Cell, points: Sequence[Point], x: Quantity, y: Quantity, z: Quant
         "hovertemplate": "%{hovertext}<extra></extra>", "hoverongaps": False,
     }  # fmt: skip
     return Trace(data, None, trace({}, points, None).facts)
+
+
+def _axis(found: Quantity) -> dict[str, Any]:
+    """Categories as numbers from 0: on a category axis plotly misplaces a map that has not all of them."""
+    names = [plain(v) for v in found.order]
+    return {
+        "title": {"text": plain(found.title), "standoff": 8}, "automargin": True, "showgrid": False,
+        "tickvals": list(range(len(names))), "ticktext": names,
+    }  # fmt: skip
+
+
+def _place(found: Quantity, point: Point) -> int:
+    return found.order.index(point.facts[found.name])
+
+
+def _stretch(places: Sequence[int]) -> list[int]:
+    return list(range(min(places), max(places) + 1))
 
 
 def _hover(point: Point, x: Quantity, y: Quantity, z: Quantity) -> str:

@@ -43,10 +43,11 @@ def status(spec: PanelSpec, data: PageData) -> Drawn:
     order = [s for s in reversed(WORST_FIRST) if any(p.line.status == s for p in kept)]
     traces = [t for cell in grid.cells for s in order if (t := _marks(cell, s, x, y)) is not None]
     table = _reasons(points, data)
+    axes = grid.layout(x.axis(), {**y.axis(), "autorange": "reversed"})
     counts = f"{counted(Counter(p.line.status for p in points))}."
     return Drawn(
         anchor_of(spec), spec.kind, spec.title or "Status", joined([counts, thin_note, grid.note, table.note]), None,
-        legend_once(traces), {**grid.layout(x.axis(), y.axis()), "hovermode": "closest"}, grid.height_px,
+        legend_once(traces), {**axes, "hovermode": "closest"}, grid.height_px,
         table.columns, table.rows,
     )  # fmt: skip
 

@@ -24,6 +24,7 @@ from llmbench.report.scale import digits, percent_text
 from llmbench.store.query import Run
 from llmbench.store.runs import TELEMETRY_FILE
 
+ROW_PX = 220
 MAX_READINGS = 2000  # drawn of a run and quantity
 TITLE = "Clocks, power and temperature"
 
@@ -64,7 +65,7 @@ def timeline(spec: PanelSpec, data: PageData) -> Drawn:
     if not kinds:
         return empty(spec, TITLE, _why_none(data))
     cells = [Cell(i + 1, 0, i, "", []) for i in range(len(kinds))]
-    grid = Grid(tuple(cells), 1, len(kinds))
+    grid = Grid(tuple(cells), 1, len(kinds), row_px=ROW_PX)
     traces = [
         t for kind, cell in zip(kinds, cells, strict=True) for r in found for t in _traces(r, kind, cell, len(found))
     ]
@@ -80,7 +81,7 @@ def timeline(spec: PanelSpec, data: PageData) -> Drawn:
     columns = (*(("run",) if len(found) > 1 else ()), "quantity", "least", "median", "largest", "readings", "throttled")
     return Drawn(
         anchor_of(spec), spec.kind, spec.title or TITLE, joined(notes), None, legend_once(traces),
-        _layout(grid, kinds), grid.height_px - 80 * len(kinds), columns, tuple(rows),
+        _layout(grid, kinds), grid.height_px, columns, tuple(rows),
     )  # fmt: skip
 
 
