@@ -11,9 +11,10 @@ from llmbench.errors import LlmbenchError
 
 COMMANDS = {
     "run": "Measure a suite and store the evidence.",
-    "report": "Show what a run found.",
+    "report": "Show what runs found: a table here, and plots on a page.",
     "compare": "Show what changed from one run to another.",
     "gate": "Turn a run and its baseline into an exit code.",
+    "init": "Write a commented suite to start from.",
     "list": "List ops, implementations, suites or metrics.",
     "plan": "Show the cases of a suite and how long they will take.",
     "schema": "Print the JSON Schema of suites, for editors.",

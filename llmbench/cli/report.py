@@ -1,34 +1,130 @@
 """`llmbench report`."""
 
+import os
+import sys
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from llmbench.analyze.summary import summarise
+from llmbench.analyze.summary import Summary, summarise
 from llmbench.cli.options import RESULTS, Results
 from llmbench.errors import UsageError
 from llmbench.report import csv, document, markdown, table
-from llmbench.store.query import read_run
+from llmbench.report.dashboard import load_dashboard
+from llmbench.report.drawn import Drawn
+from llmbench.report.page import render_page
+from llmbench.report.panels.data import PageData, page_data
+from llmbench.report.panels.draw import draw_all
+from llmbench.report.picture import pictures
+from llmbench.store.query import Run, read_run
 from llmbench.store.runs import find_run
+
+Names = Annotated[list[str], typer.Argument(metavar="[RUN]...", help="Folders of runs, latest or latest:SUITE.")]
+BESIDE, PAGE = "beside", "report.html"
 
 
 def command(
-    run: Annotated[str, typer.Argument(metavar="[RUN]", help="A run's folder, latest or latest:SUITE.")] = "latest",
+    runs: Names = ["latest"],  # noqa: B006  (typer reads it)
     results: Results = RESULTS,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="A markdown table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document, SI units.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="One line a case, SI units.")] = False,
+    html: Annotated[
+        str | None,
+        typer.Option(
+            "--html", metavar="FILE|beside", help=f"Write a page of plots there; beside: as {PAGE} in the (first) run."
+        ),
+    ] = None,
+    open_it: Annotated[
+        bool,
+        typer.Option("--open", help=f"Open the page in a browser; without --html it is {PAGE} in the (first) run."),
+    ] = False,
+    png: Annotated[
+        Path | None, typer.Option("--png", metavar="DIR", help="Write each plot as PNG; needs kaleido and a browser.")
+    ] = None,
+    dashboard: Annotated[
+        str | None,
+        typer.Option(
+            "--dashboard", metavar="FILE", help="What to plot: a file, or a bundled name. Default: by suite or op."
+        ),
+    ] = None,
 ) -> None:
-    """Show what a run found."""
+    """Show what runs found: a table here, and plots on a page."""
     if as_markdown + as_json + as_csv > 1:
         raise UsageError("--markdown, --json and --csv: choose one")
-    summary = summarise(read_run(find_run(run, results)))
-    if as_markdown:
-        print(markdown.render(summary), end="")
-    elif as_json:
-        print(document.render(summary), end="")
-    elif as_csv:
-        print(csv.render(summary), end="")
-    else:
-        table.show(summary, Console(highlight=False))
+    if len(runs) > 1 and (as_json or as_csv):
+        raise UsageError("--json and --csv take one run at a time")
+    if dashboard and not (html or open_it or png):
+        raise UsageError("--dashboard says what to plot: give --html FILE, --open or --png DIR too")
+    found = [read_run(find_run(run, results)) for run in runs]
+    show = _markdown if as_markdown else _json if as_json else _csv if as_csv else _table
+    if not (html or open_it or png):
+        show([summarise(run) for run in found])
+        return
+    data = page_data(found)
+    show(data.summaries)
+    page = _page_path(html, found) if html or open_it else None
+    _write(data, dashboard, page=page, png=png, open_it=open_it)
+
+
+def _write(data: PageData, source: str | None, *, page: Path | None, png: Path | None, open_it: bool) -> None:
+    """Writes the page and the pictures that are asked for, and says where."""
+    chosen = load_dashboard(source, data.runs)
+    panels = draw_all(chosen, data)
+    if page:
+        facts = [s.facts for s in data.summaries]
+        _save(page, render_page(title=chosen.title, facts=facts, panels=panels, labels=data.labels).encode())
+    if page and open_it and not webbrowser.open(page.resolve().as_uri()):
+        print(f"llmbench: there is no browser here to open {page}", file=sys.stderr)
+    if png:
+        _save_pictures(png, panels)
+
+
+def _page_path(html: str | None, runs: Sequence[Run]) -> Path:
+    """Where the page goes: a file, or a file in a folder that is there."""
+    path = runs[0].folder / PAGE if html in (None, BESIDE) else Path(str(html))
+    return path / PAGE if path.is_dir() else path
+
+
+def _save_pictures(folder: Path, panels: Sequence[Drawn]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UsageError(f"{folder}: {e.strerror}") from e
+    for anchor, picture in pictures(panels):
+        _save(folder / f"{anchor}.png", picture)
+
+
+def _save(path: Path, content: bytes) -> None:
+    """The whole file or none of it."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError as e:
+        partial.unlink(missing_ok=True) if partial.parent.is_dir() else None
+        raise UsageError(f"{path}: cannot write it: {e.strerror}") from e
+    print(f"llmbench: wrote {path}", file=sys.stderr)
+
+
+def _table(summaries: Sequence[Summary]) -> None:
+    console = Console(highlight=False)
+    for i, summary in enumerate(summaries):
+        print() if i else None
+        table.show(summary, console)
+
+
+def _markdown(summaries: Sequence[Summary]) -> None:
+    print("\n".join(markdown.render(summary) for summary in summaries), end="")
+
+
+def _json(summaries: Sequence[Summary]) -> None:
+    print(document.render(summaries[0]), end="")
+
+
+def _csv(summaries: Sequence[Summary]) -> None:
+    print(csv.render(summaries[0]), end="")

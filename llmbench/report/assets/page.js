@@ -1,0 +1,313 @@
+"use strict";
+// Draws the panels of a page from the JSON in it, and narrows them by the filters of its side bar.
+(() => {
+  const page = JSON.parse(document.getElementById("data").textContent);
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const narrow = matchMedia("(max-width: 700px)");
+  const coarse = matchMedia("(pointer: coarse)");
+  const PRINT_WIDTH = 680; // CSS pixels: A4 and letter, less their margins
+  const PRINT_SCALE = 0.72; // of the height, about as the width shrinks
+  const MOST_PRINTED_ROWS = 40; // tables up to here are printed, longer ones stay closed
+  const EXPORT = {width: 1000, scale: 2};
+  const CONFIG = {
+    displaylogo: false, displayModeBar: false, responsive: true, showTips: false, doubleClick: "reset",
+  };
+  const off = {}; // filter -> the values that are switched off
+  for (const key of Object.keys(page.filters)) off[key] = new Set();
+  let printing = false, exporting = false;
+
+  const panels = page.panels.map(given => {
+    const section = document.getElementById(given.anchor);
+    return {...given, section, plot: section.querySelector(".plot"), nothing: section.querySelector(".nothing"), wanted: false};
+  });
+
+  // ---- colours
+
+  const theme = () => (dark.matches && !printing && !exporting ? "dark" : "light");
+
+  function coloured(value, colours, key = "") {
+    if (Array.isArray(value)) {
+      return typeof value[0] === "number" ? value : value.map(v => coloured(v, colours, key));
+    }
+    if (value && typeof value === "object") {
+      return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, coloured(v, colours, k)]));
+    }
+    if (typeof value !== "string" || value[0] !== "@" || !key.endsWith("color")) return value;
+    const [name, opacity] = value.slice(1).split("/");
+    const [red, green, blue] = [1, 3, 5].map(i => parseInt(colours[name].slice(i, i + 2), 16));
+    return opacity ? `rgba(${red},${green},${blue},${opacity})` : colours[name];
+  }
+
+  // ---- filters
+
+  const passes = number => Object.entries(page.facts[number]).every(([key, value]) => !off[key].has(value));
+
+  // The trace without the points that a filter drops: every list that is as long as the points loses the same ones.
+  function kept(value, keep, key = "") {
+    if (Array.isArray(value)) {
+      return value.length === keep.length && key !== "colorscale" ? value.filter((_, i) => keep[i]) : value;
+    }
+    if (value && typeof value === "object") {
+      return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, kept(v, keep, k)]));
+    }
+    return value;
+  }
+
+  function tracesOf(panel) {
+    const found = [];
+    panel.traces.forEach((trace, i) => {
+      if (!passes(trace.facts)) return;
+      const keep = trace.points && trace.points.map(passes);
+      if (keep && !keep.some(Boolean)) return;
+      const data = keep && !keep.every(Boolean) ? kept(trace.data, keep) : {...trace.data};
+      found.push({...data, uid: `t${i}`});
+    });
+    return named(panel, found);
+  }
+
+  // A series keeps its place in the legend when the filters hide the trace that stood there for it.
+  function named(panel, found) {
+    const group = data => data.legendgroup ?? data.name;
+    const told = new Set(found.filter(t => t.showlegend !== false).map(group));
+    for (const {data} of panel.traces) {
+      if (data.showlegend === false || told.has(group(data))) continue;
+      const heir = found.find(t => group(t) === group(data) && !(t.fill && t.fill !== "none"));
+      if (heir) Object.assign(heir, {showlegend: true, name: data.name});
+      told.add(group(data));
+    }
+    return found;
+  }
+
+  // ---- drawing
+
+  function layoutOf(panel, traces, colours) {
+    const layout = structuredClone(panel.layout);
+    layout.template = page.template;
+    layout.height = panel.height;
+    layout.autosize = true;
+    arrange(layout, panel.traces, traces);
+    const above = (layout.annotations ?? []).some(note => note.y >= 1 && note.yanchor === "bottom") ? 20 : 4; // titles of facets
+    const rows = legendRows(traces, printing ? PRINT_WIDTH : exporting ? EXPORT.width : panel.plot.clientWidth || 800);
+    layout.margin = {t: above + (rows && 20 * rows + 8), ...layout.margin};
+    if (rows) {
+      layout.height += 20 * rows;
+      layout.legend = {
+        orientation: "h", x: 0, xanchor: "left", y: 1, yanchor: "top", yref: "container", ...layout.legend, uirevision: "kept",
+      };
+    }
+    if (printing) Object.assign(layout, {width: PRINT_WIDTH, autosize: false, height: PRINT_SCALE * layout.height});
+    if (coarse.matches || narrow.matches) layout.dragmode = false; // a finger scrolls the page
+    return coloured(layout, colours);
+  }
+
+  function legendRows(traces, width) {
+    const names = new Set(traces.filter(t => t.showlegend !== false && t.name).map(t => t.legendgroup ?? t.name));
+    if (names.size < 2 && !traces.some(t => t.showlegend)) return 0;
+    const longest = Math.max(0, ...traces.filter(t => t.showlegend !== false).map(t => (t.name ?? "").length));
+    return Math.ceil(names.size / Math.max(1, Math.floor(width / (7 * longest + 46))));
+  }
+
+  function figureOf(panel) {
+    const colours = page.colours[theme()];
+    const traces = tracesOf(panel);
+    return {data: coloured(traces, colours), layout: layoutOf(panel, traces, colours)};
+  }
+
+  function draw(panel) {
+    const {data, layout} = figureOf(panel);
+    panel.plot.hidden = data.length === 0;
+    panel.nothing.hidden = data.length > 0;
+    if (data.length) {
+      panel.plot.style.minHeight = `${layout.height}px`;
+      Plotly.react(panel.plot, data, layout, CONFIG);
+    }
+    panel.section.dataset.state = data.length ? "drawn" : "nothing";
+    panel.wanted = true;
+  }
+
+  const drawAll = () => panels.filter(p => !p.wanted).forEach(draw);
+  const redraw = () => panels.filter(p => p.wanted).forEach(draw);
+
+  // ---- facets: cells that the filters empty make room; on narrow screens one cell below the other
+
+  const CELL_GAP = 64; // pixels between cells: tick labels, and the title of the next
+  const NARROW_CELL = 230;
+  const axisOf = (layout, id) => (layout[`${id[0]}axis${id.slice(1)}`] ??= {});
+  const refsOf = trace => [trace.xaxis ?? "x", trace.yaxis ?? "y"];
+
+  function cellsOf(layout, traces) {
+    const pairs = new Map(traces.map(t => [refsOf(t).join(), refsOf(t)]));
+    const cells = [...pairs.values()].map(ids => {
+      const [x, y] = ids.map(id => axisOf(layout, id));
+      return {ids, x, y, left: x.domain?.[0] ?? 0, top: y.domain?.[1] ?? 1, tall: y.domain ? y.domain[1] - y.domain[0] : 1};
+    });
+    return cells.sort((a, b) => b.top - a.top || a.left - b.left);
+  }
+
+  function arrange(layout, all, traces) {
+    const alive = new Set(traces.flatMap(refsOf));
+    const cells = cellsOf(layout, all.map(t => t.data));
+    const live = cells.filter(c => alive.has(c.ids[0]) && alive.has(c.ids[1]));
+    const own = new Set(cells.flatMap(c => c.ids)).size === 2 * cells.length;
+    const single = narrow.matches && !printing && !exporting;
+    if (!own || cells.length < 2 || !live.length || (live.length === cells.length && !single)) return;
+    const height = single ? NARROW_CELL : cells[0].tall * (layout.height - 80);
+    const places = (key) => [...new Set(live.map(c => c[key]))].sort((a, b) => a - b);
+    const columns = single ? [0] : places("left"), rows = single ? live : places("top").reverse();
+    const total = rows.length * (height + CELL_GAP) - CELL_GAP;
+    for (const [i, cell] of live.entries()) {
+      const column = single ? 0 : columns.indexOf(cell.left), row = single ? i : rows.indexOf(cell.top);
+      const top = 1 - (row * (height + CELL_GAP)) / total, wide = 1 / columns.length;
+      cell.y.domain = [Math.max(0, top - height / total), top];
+      cell.x.domain = [column * wide + (column ? 0.035 : 0), (column + 1) * wide - (column < columns.length - 1 ? 0.035 : 0)];
+      cell.first = column === 0;
+      delete cell.y.showticklabels;
+      if (cell.y.matches && !cell.first) cell.y.showticklabels = false;
+      cell.last = row === rows.length - 1;
+    }
+    retitle(cells, live);
+    drop(layout, cells.filter(c => !live.includes(c)));
+    layout.height = total + 80;
+  }
+
+  // Axes that match are titled at the left and at the bottom, wherever that is now; and match one that is there.
+  function retitle(cells, live) {
+    for (const [key, n, ends] of [["x", 0, "last"], ["y", 1, "first"]]) {
+      const rootOf = cell => cell[key].matches ?? cell.ids[n];
+      const groups = Map.groupBy(cells, rootOf);
+      for (const group of [...groups.values()].filter(g => g.length > 1)) {
+        const title = group.find(c => c[key].title)?.[key].title;
+        const left = group.filter(c => live.includes(c));
+        for (const cell of left) {
+          delete cell[key].title;
+          delete cell[key].matches;
+          if (cell[ends] && title) cell[key].title = title;
+          if (cell !== left[0]) cell[key].matches = left[0].ids[n];
+        }
+      }
+    }
+  }
+
+  function drop(layout, dead) {
+    const gone = new Set(dead.flatMap(c => c.ids));
+    const tied = note => [note.xref, note.yref].some(ref => gone.has(ref?.split(" ")[0]));
+    for (const id of gone) delete layout[`${id[0]}axis${id.slice(1)}`];
+    for (const list of ["annotations", "shapes"]) layout[list] = layout[list]?.filter(item => !tied(item));
+  }
+
+  // ---- tables and filters
+
+  function narrowTables() {
+    for (const table of document.querySelectorAll(".numbers")) {
+      const rows = [...table.querySelectorAll("tbody tr")];
+      for (const row of rows) row.hidden = !passes(row.dataset.f);
+      const said = table.querySelector(".rows");
+      said.dataset.all ??= said.textContent;
+      const left = rows.filter(row => !row.hidden).length;
+      said.textContent = left === rows.length ? said.dataset.all : `${left} of ${said.dataset.all}`;
+    }
+  }
+
+  function filter() {
+    for (const box of document.querySelectorAll(".filters input")) {
+      off[box.dataset.key][box.checked ? "delete" : "add"](box.value);
+    }
+    narrowTables();
+    redraw();
+    const hidden = Object.entries(off).filter(([, values]) => values.size);
+    document.querySelector(".filtered").textContent = hidden
+      .map(([key, values]) => `${key}: ${page.filters[key].length - values.size} of ${page.filters[key].length}`).join(", ");
+  }
+
+  function listen() {
+    document.querySelector(".filters")?.addEventListener("change", filter);
+    document.querySelector(".filters")?.addEventListener("click", event => {
+      const {all, none} = event.target.dataset;
+      if (all === undefined && none === undefined) return;
+      for (const box of event.target.closest("fieldset").querySelectorAll("input")) box.checked = all !== undefined;
+      filter();
+    });
+    document.querySelector(".filters")?.addEventListener("submit", event => event.preventDefault());
+    document.addEventListener("click", event => {
+      const format = event.target.dataset?.save;
+      if (format) save(panels.find(p => p.section.contains(event.target)), format);
+    });
+    dark.addEventListener("change", redraw);
+    const fold = () => { document.getElementById("side").open = !narrow.matches; };
+    narrow.addEventListener("change", () => { fold(); redraw(); });
+    fold();
+  }
+
+  // ---- files and paper
+
+  function blobOf(url) {
+    const [head, ...body] = url.split(",");
+    const type = head.slice("data:".length).split(";")[0];
+    if (!head.endsWith(";base64")) return new Blob([decodeURIComponent(body.join(","))], {type});
+    return new Blob([Uint8Array.from(atob(body.join(",")), c => c.charCodeAt(0))], {type});
+  }
+
+  // A picture has light paper whatever the screen has: it goes into documents.
+  async function imageOf(panel, format) {
+    if (!panel.wanted) draw(panel);
+    const visible = Object.fromEntries((panel.plot._fullData ?? []).map(t => [t.uid, t.visible]));
+    exporting = true;
+    const {data, layout} = figureOf(panel);
+    exporting = false;
+    for (const trace of data) trace.visible = visible[trace.uid] ?? true;
+    Object.assign(layout, {paper_bgcolor: page.colours.light.paper, width: EXPORT.width, autosize: false});
+    const title = panel.section.querySelector("h2").firstChild.textContent.trim();
+    layout.title = {text: title.replaceAll("<", "&lt;"), x: 0.01, xanchor: "left", font: {size: 15}, y: 0.99, yanchor: "top"};
+    layout.margin = {...layout.margin, t: (layout.margin?.t ?? 8) + 26};
+    if (layout.legend) Object.assign(layout.legend, {y: 1 - 28 / layout.height});
+    layout.height += 26;
+    return blobOf(await Plotly.toImage({data, layout, config: CONFIG}, {
+      format, width: EXPORT.width, height: layout.height, scale: format === "png" ? EXPORT.scale : 1,
+    }));
+  }
+
+  async function save(panel, format) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(await imageOf(panel, format));
+    link.download = `${panel.anchor}.${format}`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  }
+
+  let opened = []; // tables that only the printer wants open
+  function beforePrint() {
+    printing = true;
+    opened = [...document.querySelectorAll("details.numbers:not([open])")].filter(d => d.dataset.rows <= MOST_PRINTED_ROWS);
+    for (const details of opened) details.open = true;
+    panels.forEach(draw);
+  }
+  function afterPrint() {
+    printing = false;
+    for (const details of opened) details.open = false;
+    redraw();
+  }
+
+  // ---- start
+
+  function watch() {
+    const near = new IntersectionObserver(entries => {
+      for (const entry of entries) {
+        const panel = panels.find(p => p.section === entry.target);
+        if (entry.isIntersecting && !panel.wanted) draw(panel);
+      }
+    }, {rootMargin: "600px"});
+    for (const panel of panels) near.observe(panel.section);
+    const links = new Map([...document.querySelectorAll("nav a")].map(a => [a.hash.slice(1), a]));
+    const here = new IntersectionObserver(entries => {
+      for (const entry of entries) links.get(entry.target.id)?.classList.toggle("here", entry.isIntersecting);
+    }, {rootMargin: "-20% 0px -60% 0px"});
+    for (const section of document.querySelectorAll("section.panel")) here.observe(section);
+  }
+
+  listen();
+  watch();
+  addEventListener("beforeprint", beforePrint);
+  addEventListener("afterprint", afterPrint);
+  if (location.hash === "#all" || new URLSearchParams(location.search).has("all")) drawAll();
+  window.llmbench = {drawAll, imageOf: (anchor, format) => imageOf(panels.find(p => p.anchor === anchor), format), panels};
+})();
