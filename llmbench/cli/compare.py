@@ -1,5 +1,6 @@
 """`llmbench compare`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +10,8 @@ from llmbench.analyze.compare import compare
 from llmbench.cli.options import RESULTS, AsJson, Results
 from llmbench.errors import UsageError
 from llmbench.report import compare_table
+from llmbench.report.forest import panels_of
+from llmbench.report.page import render_page
 from llmbench.store.origin import read_evidence
 from llmbench.store.runs import find_run
 
@@ -22,11 +25,22 @@ def command(
     everything: Annotated[bool, typer.Option("--all", help="Also the cases that did not change.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Markdown tables.")] = False,
     as_json: AsJson = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write forest plots, one self-contained page.")
+    ] = None,
 ) -> None:
     """Show what changed from one run to another."""
     if as_markdown + as_json > 1:
         raise UsageError("--markdown and --json: choose one")
     found = compare(read_evidence(find_run(a, results)), read_evidence(find_run(b, results)))
+    if html is not None:
+        page = render_page(
+            title=f"{found.b.run_id} (B) against {found.a.run_id} (A)", facts=found.facts, panels=panels_of(found)
+        )
+        try:
+            html.write_text(page, encoding="utf-8")
+        except OSError as e:
+            raise UsageError(f"--html {html}: cannot be written: {e.strerror}") from None
     if as_json:
         print(compare_table.document(found), end="")
     elif as_markdown:

@@ -1,0 +1,76 @@
+"""The forest plots of a comparison: a case a row, its ratio as a point with its interval, worst at the top."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llmbench.analyze.compare import Comparison, ForestRow, Kind, forest
+from llmbench.report.compare_table import HEADINGS, rows_of, status_lines, tally
+from llmbench.report.drawn import Drawn, TableRow, Trace
+from llmbench.report.panels.label import plain
+from llmbench.suite.catalog import Scalar
+
+MOST = 200  # rows of a plot, the worst: more than a screen shows at once
+ROW_PX, FRAME_PX = 18, 90  # height of a row, and of what is around them
+COLOURS: Mapping[Kind, str] = {"worse": "@bad", "unclear": "@warn", "better": "@good", "same": "@muted"}
+
+
+def panels_of(comparison: Comparison) -> list[Drawn]:
+    """A forest plot a metric, after a table of the cases that are not ok on both sides, if there are any."""
+    told = [TableRow((p.kind, p.label, text), p.facts) for p, text in status_lines(comparison)]
+    status = Drawn("status", "status", "Cases without a result on a side", columns=("", "case", "A → B"),
+                   rows=tuple(told))  # fmt: skip
+    return [*([status] if told else []), *(_panel(comparison, metric) for metric in comparison.metrics)]
+
+
+def _panel(comparison: Comparison, metric: str) -> Drawn:
+    found = sorted(forest(comparison, metric), key=lambda row: row.kind == "same")
+    shown, facts = found[:MOST], {p.case_id: p.facts for p in comparison.pairs}
+    more = f" The {MOST} worst of {len(found)} cases are drawn; the table has all." if len(found) > MOST else ""
+    caption = f"{tally(comparison, metric)}. B/A: above 1, B needs more.{more}"
+    rows = rows_of(comparison, metric, everything=True)
+    return Drawn(
+        anchor=f"forest-{metric}",
+        kind="forest",
+        title=f"{metric}: B over A",
+        caption=caption,
+        why_empty=None if found else f"No case has a ratio of {metric}.",
+        traces=tuple(_trace(kind, shown, facts) for kind in COLOURS if any(r.kind == kind for r in shown)),
+        layout=_layout(shown),
+        height_px=FRAME_PX + ROW_PX * max(4, len(shown)),
+        columns=tuple(HEADINGS.values()),
+        rows=tuple(TableRow(tuple(row.cells.values()), row.pair.facts) for row in rows),
+    )
+
+
+def _trace(kind: Kind, rows: Sequence[ForestRow], facts: Mapping[str, dict[str, Scalar]]) -> Trace:
+    """The rows of a kind; each stands at its place among all of them."""
+    own = [(place, row) for place, row in enumerate(rows) if row.kind == kind]
+    ends = [(row.low or row.ratio, row.high or row.ratio) for _, row in own]
+    data = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": kind,
+        "x": [row.ratio for _, row in own],
+        "y": [place for place, _ in own],
+        "marker": {"color": COLOURS[kind], "symbol": "square"},
+        "error_x": {
+            "type": "data", "symmetric": False, "color": COLOURS[kind],
+            "array": [high - row.ratio for (_, row), (_, high) in zip(own, ends, strict=True)],
+            "arrayminus": [row.ratio - low for (_, row), (low, _) in zip(own, ends, strict=True)],
+        },
+        "text": [plain(row.label) for _, row in own],
+        "hovertemplate": "%{text}<br>B/A %{x:.4f}<extra></extra>",
+    }  # fmt: skip
+    return Trace(data, None, {}, [facts[row.case_id] for _, row in own])
+
+
+def _layout(rows: Sequence[ForestRow]) -> dict[str, Any]:
+    places = list(range(len(rows)))
+    ticks = {"tickvals": places, "ticktext": [plain(row.label) for row in rows]}
+    one = {"type": "line", "x0": 1, "x1": 1, "y0": 0, "y1": 1, "yref": "paper"}
+    return {
+        "xaxis": {"type": "log", "title": {"text": "B/A"}},
+        "yaxis": {**ticks, "range": [len(rows) - 0.5, -0.5]},
+        "shapes": [one],
+        "showlegend": True,
+    }

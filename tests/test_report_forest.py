@@ -1,0 +1,51 @@
+"""Forest plots of a comparison, as panels and on the page that `compare --html` writes."""
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from example_runs import OP, STEADY, make_suite, stored_run
+
+from llmbench.analyze.compare import compare
+from llmbench.report.forest import MOST, panels_of
+from llmbench.store.origin import read_evidence
+from llmbench.suite.catalog import ImplSpec
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+SLOW = [1.3 * t for t in STEADY]
+HOSTILE = "<script>alert(1)</script>\"'&|\n\x1b[31m" + "x" * 10_000
+
+
+def test_a_forest_plot_has_a_row_a_case_and_its_numbers_below(tmp_path: Path) -> None:
+    a = stored_run(tmp_path / "a", {"flash": STEADY, "naive": STEADY, "flex": STEADY})
+    b = stored_run(tmp_path / "b", {"flash": SLOW, "naive": STEADY})
+    status, time, memory = panels_of(compare(read_evidence(a), read_evidence(b)))
+    assert (status.anchor, status.rows[0].cells) == ("status", ("only in A", "flex fwd", "ok → absent"))
+    assert [t.data["name"] for t in time.traces] == ["worse", "same"] and time.why_empty is None
+    assert time.layout["yaxis"]["ticktext"] == ["flash fwd", "naive fwd"]
+    bar = time.traces[0].data
+    assert bar["x"][0] - bar["error_x"]["arrayminus"][0] == pytest.approx(1.2708, abs=1e-4)
+    assert len(time.rows) == len(memory.rows) == 2 and time.rows[0].facts["impl"] == "flash"
+
+
+def test_of_very_many_cases_the_worst_are_drawn_and_all_listed(tmp_path: Path) -> None:
+    names = tuple(f"i{k}" for k in range(MOST + 5))
+    suite = make_suite(op=replace(OP, impls=tuple(map(ImplSpec, names))), impls=names)
+    a = stored_run(tmp_path / "a", dict.fromkeys(names, STEADY), suite=suite)
+    b = stored_run(tmp_path / "b", {**dict.fromkeys(names, STEADY), names[-1]: SLOW}, suite=suite)
+    time = panels_of(compare(read_evidence(a), read_evidence(b)))[0]
+    assert time.layout["yaxis"]["ticktext"][0] == f"{names[-1]} fwd"
+    assert sum(len(t.data["x"]) for t in time.traces) == MOST and len(time.rows) == MOST + 5
+    assert f"The {MOST} worst of {MOST + 5} cases are drawn" in time.caption
+
+
+def test_the_page_shows_hostile_names_as_text(llmbench: Command, tmp_path: Path) -> None:
+    suite = make_suite(op=replace(OP, impls=(ImplSpec(HOSTILE), ImplSpec("b"))), impls=(HOSTILE, "b"))
+    stored_run(tmp_path / "a", {HOSTILE: STEADY, "b": STEADY}, suite=suite)
+    stored_run(tmp_path / "b", {HOSTILE: SLOW}, failed={"b": ("error", HOSTILE)}, suite=suite)
+    llmbench("compare", "a", "b", "--html", "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "<script>alert" not in page and "alert(1)" in page and 'id="forest-time"' in page
+    assert "--html no/p.html: cannot be written" in llmbench("compare", "a", "a", "--html", "no/p.html", rc=2).stderr
