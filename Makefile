@@ -1,4 +1,4 @@
-# make bench      measures suites/attention.yaml on the device that is there, and shows the report
+# make bench      measures suites/attention.yaml on the device that is there, shows the report and writes its page
 # make test       everything that must hold: ruff, mypy --strict, pytest
 # make test-gpu   the tests that need a CUDA device, in the python that is active
 #
@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: bench test test-gpu perf env chromium clean
 
 bench: env
-	@$(BIN)/llmbench run $(SUITE); code=$$?; $(BIN)/llmbench report latest:$(basename $(notdir $(SUITE))) && exit $$code
+	@$(BIN)/llmbench run $(SUITE); code=$$?; $(BIN)/llmbench report latest:$(basename $(notdir $(SUITE))) --html beside && exit $$code
 
 test: env chromium
 	$(BIN)/ruff check llmbench tests
