@@ -9,8 +9,12 @@ PROGRAM = (sys.executable, "-m", "llmbench")
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    """An environment with a device lock in `folder`; the cache of catalogs is shared, since it is slow to make."""
-    return {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "COLUMNS": "120", "NO_COLOR": "1", **more}
+    """An environment with a device lock in `folder`; the cache of catalogs is shared, since it is slow to make.
+
+    One thread: two tests with two OpenMP threads each on two cores wait for each other a hundred times as long.
+    """
+    own = {"XDG_STATE_HOME": str(folder / "state"), "COLUMNS": "120", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **own, **more}
 
 
 def llmbench_in(folder: Path, *args: str | Path, rc: int = 0, **more: str) -> "subprocess.CompletedProcess[str]":

@@ -24,8 +24,12 @@ measure: {max_s: 0.01}
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """An environment with a device lock of its own; the cache of catalogs is shared, since it is slow to make."""
-    return {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "COLUMNS": "120", "NO_COLOR": "1"}
+    """An environment with a device lock of its own; the cache of catalogs is shared, since it is slow to make.
+
+    One thread: two tests with two OpenMP threads each on two cores wait for each other a hundred times as long.
+    """
+    own = {"XDG_STATE_HOME": str(tmp_path / "state"), "COLUMNS": "120", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **own}
 
 
 @pytest.fixture

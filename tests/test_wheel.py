@@ -28,7 +28,7 @@ class Installed(NamedTuple):
 
     def run(self, *command: str) -> str:
         """What a command of the environment says on stdout; it must exit with 0."""
-        env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+        env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")} | {"OMP_NUM_THREADS": "1"}
         env |= {"XDG_STATE_HOME": str(self.work / "state"), "XDG_CACHE_HOME": str(self.work / "cache")}
         program = [str(self.bin / command[0]), *command[1:]]
         done = subprocess.run(program, cwd=self.work, env=env, capture_output=True, text=True, timeout=300)
