@@ -120,6 +120,22 @@ def test_every_panel_is_drawn_or_says_why_not(show: Open, browser: Any) -> None:
     assert any(url.startswith("file://") for url in asked) and outside(asked) == []
 
 
+def test_the_page_of_a_run_is_drawn(
+    browser: Any, llmbench: Callable[..., Any], tiny: Path, tmp_path: Path, show: Open
+) -> None:
+    llmbench("run", tiny)
+    llmbench("report", "--html", "report.html")
+    browser.get((tmp_path / "report.html").as_uri())
+    browser.execute_script("window.llmbench.drawAll()")
+    found = states(browser)
+    assert "drawn" in found.values() and set(found.values()) <= {"drawn", "empty", "table"}
+    empty = "return [...document.querySelectorAll('[data-state=empty] .empty')].map(p => p.textContent.length)"
+    assert len(browser.execute_script(empty)) == list(found.values()).count("empty")
+    assert browser.execute_script(
+        "return [...document.querySelectorAll('[data-state=drawn] .plot')].every(p => p._fullData.length)"
+    )
+
+
 def test_panels_are_drawn_when_they_come_near(show: Open, browser: Any) -> None:
     show(made.all_panels(), draw=False)
     wait(lambda: states(browser)["rate"] == "drawn")
@@ -160,6 +176,22 @@ def test_a_legend_survives_the_facet_that_held_it(show: Open, browser: Any) -> N
     tick(browser, "mha")
     assert browser.execute_script("return document.querySelectorAll('#rate .legend .traces').length") == 4
     assert browser.execute_script("return document.querySelectorAll('#rate .subplot').length") == 4
+
+
+def test_facets_that_are_left_fill_the_panel_and_are_titled(show: Open, browser: Any) -> None:
+    show([made.sweep()])
+    layout = "document.querySelector('#rate .plot')._fullLayout"
+    tick(browser, "mha")
+    assert browser.execute_script(f"return [{layout}.xaxis2.domain[0], {layout}.xaxis3.domain[1]]") == [0, 1]
+    assert browser.execute_script(f"return {layout}.yaxis2.title.text") == "FLOP/s"
+    assert browser.execute_script(f"return [{layout}.yaxis2, {layout}.yaxis3].map(a => a.showticklabels)") == [
+        True,
+        False,
+    ]
+    assert browser.execute_script(f"return {layout}.annotations.map(a => a.text)[0]") == "heads=gqa fwd"
+    tick(browser, "bwd")
+    assert browser.execute_script(f"return {layout}.xaxis2.title.text") == "seq_len"
+    assert browser.execute_script(f"return {layout}.annotations.length") == 2
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

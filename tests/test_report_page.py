@@ -14,7 +14,7 @@ from suite_catalog import H100
 from llmbench.report.drawn import Drawn, TableRow, Trace
 from llmbench.report.page import MOST_ROWS, render_page
 from llmbench.report.palette import SERIES, coloured, colours, series_of, styled
-from llmbench.report.payload import filters_of, harmless_json, plottable
+from llmbench.report.payload import filters_of, harmless_json, layout_of, plottable
 from llmbench.report.picture import figure_of
 from llmbench.suite.case import expand
 from llmbench.suite.load import load
@@ -186,6 +186,13 @@ def test_statuses_have_colours_of_their_own() -> None:
     panel = Drawn("s", "status", "S", traces=(Trace({"type": "bar", "x": [1], "y": [1]}, "ok"),))
     assert series_of([panel]) == []
     assert styled(panel.traces[0], [])["marker"]["color"] == "@good"
+
+
+def test_listed_ticks_are_thinned() -> None:
+    axis = {"tickvals": list(range(500)), "ticktext": [str(i) for i in range(500)]}
+    layout = layout_of(Drawn("a", "heatmap", "A", layout={"xaxis": axis, "yaxis": {"tickvals": [1, 2]}}))
+    assert layout["xaxis"]["tickvals"] == list(range(0, 500, 16)) and layout["yaxis"]["tickvals"] == [1, 2]
+    assert layout["xaxis"]["ticktext"] == [str(i) for i in range(0, 500, 16)]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

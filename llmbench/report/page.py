@@ -17,6 +17,7 @@ from llmbench.report.words import heading
 from llmbench.store.record import WORST_FIRST
 
 MOST_ROWS = 1000  # of a table: a browser lays out this many at once without a pause
+WIDE = 12  # columns, from which a table is printed small
 SENTENCE = 40  # characters, above which a cell may wrap
 LONG_CELL = 200  # characters, above which a cell gets a box that scrolls
 _NUMBER = re.compile(r"[±~<≥≤+−-]?\d|–$|$")
@@ -195,8 +196,9 @@ def _table(panel: Drawn, known: RowFacts, *, alone: bool) -> str:
         f'<th scope="col"{kind}>{_text(column)}</th>' for kind, column in zip(classes, panel.columns, strict=True)
     )
     body = "".join(_row(row, classes, known) for row in shown)
+    wide = ' class="wide"' if len(panel.columns) >= WIDE else ""
     region = (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Numbers of {_text(panel.title)}"><table>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Numbers of {_text(panel.title)}"><table{wide}>'
         f'<caption>{_text(panel.title)}: <span class="rows">{said}</span></caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )

@@ -13,6 +13,7 @@ from llmbench.suite.catalog import Scalar
 
 FIGURES = 9  # significant digits of a number in a plot: more than a screen shows, half the size of all of them
 LONGEST_NAME, LONGEST_TEXT = 90, 1000  # characters, entities spelled out, of a name or tick, and of any other text
+MOST_TICKS = 32  # labels on an axis whose ticks are listed
 TEMPLATES = ("hovertemplate", "texttemplate")
 _TAG = re.compile(r"<(?!/?(?:b|i|em|sub|sup|br|extra)\s*/?>)", re.I)  # what plotly would take for a tag, and eat
 _CUT_ENTITY = re.compile(r"&#?\w*$")
@@ -101,9 +102,14 @@ def plottable(value: Any, key: str = "") -> Any:
 
 
 def layout_of(panel: Drawn) -> dict[str, Any]:
-    """The layout as plain JSON; a y axis that matches another has tick labels in the first column alone."""
+    """The layout as plain JSON, made readable: few tick labels, those of matching y axes in the first column alone."""
     layout: dict[str, Any] = plottable(panel.layout)
     for name, axis in layout.items():
+        if not name.startswith(("xaxis", "yaxis")):
+            continue
+        step = -(-len(axis.get("tickvals") or ()) // MOST_TICKS)
+        if step > 1:  # plotly compares every label with every other: 500 of them take a minute
+            axis.update({key: axis[key][::step] for key in ("tickvals", "ticktext") if key in axis})
         if name.startswith("yaxis") and axis.get("matches"):
             beside = layout.get("xaxis" + str(axis.get("anchor", "x"))[1:], {})
             if beside.get("domain", [0, 1])[0] > 0:

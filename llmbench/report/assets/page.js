@@ -6,7 +6,7 @@
   const narrow = matchMedia("(max-width: 700px)");
   const coarse = matchMedia("(pointer: coarse)");
   const PRINT_WIDTH = 680; // CSS pixels: A4 and letter, less their margins
-  const PRINT_SCALE = 0.72; // of the height, about as the width shrinks
+  const PRINT_SCALE = 0.62; // of the height, about as the width shrinks
   const MOST_PRINTED_ROWS = 40; // tables up to here are printed, longer ones stay closed
   const EXPORT = {width: 1000, scale: 2};
   const CONFIG = {
@@ -100,11 +100,17 @@
     return coloured(layout, colours);
   }
 
+  // How many rows plotly will need for the legend, by the length of its names.
   function legendRows(traces, width) {
-    const names = new Set(traces.filter(t => t.showlegend !== false && t.name).map(t => t.legendgroup ?? t.name));
-    if (names.size < 2 && !traces.some(t => t.showlegend)) return 0;
-    const longest = Math.max(0, ...traces.filter(t => t.showlegend !== false).map(t => (t.name ?? "").length));
-    return Math.ceil(names.size / Math.max(1, Math.floor(width / (7 * longest + 46))));
+    const told = new Map(traces.filter(t => t.showlegend !== false && t.name).map(t => [t.legendgroup ?? t.name, t.name]));
+    if (told.size < 2 && !traces.some(t => t.showlegend)) return 0;
+    let rows = told.size && 1, left = width - 60;
+    for (const name of told.values()) {
+      const wide = 6.7 * name.length + 46;
+      if (wide > left && left < width - 60) [rows, left] = [rows + 1, width - 60];
+      left -= wide;
+    }
+    return rows;
   }
 
   function figureOf(panel) {
@@ -150,47 +156,59 @@
     const live = cells.filter(c => alive.has(c.ids[0]) && alive.has(c.ids[1]));
     const own = new Set(cells.flatMap(c => c.ids)).size === 2 * cells.length;
     const single = narrow.matches && !printing && !exporting;
-    if (!own || cells.length < 2 || !live.length || (live.length === cells.length && !single)) return;
-    const height = single ? NARROW_CELL : cells[0].tall * (layout.height - 80);
-    const places = (key) => [...new Set(live.map(c => c[key]))].sort((a, b) => a - b);
-    const columns = single ? [0] : places("left"), rows = single ? live : places("top").reverse();
-    const total = rows.length * (height + CELL_GAP) - CELL_GAP;
-    for (const [i, cell] of live.entries()) {
-      const column = single ? 0 : columns.indexOf(cell.left), row = single ? i : rows.indexOf(cell.top);
-      const top = 1 - (row * (height + CELL_GAP)) / total, wide = 1 / columns.length;
-      cell.y.domain = [Math.max(0, top - height / total), top];
-      cell.x.domain = [column * wide + (column ? 0.035 : 0), (column + 1) * wide - (column < columns.length - 1 ? 0.035 : 0)];
-      cell.first = column === 0;
-      delete cell.y.showticklabels;
-      if (cell.y.matches && !cell.first) cell.y.showticklabels = false;
-      cell.last = row === rows.length - 1;
+    if (own && cells.length > 1 && live.length) {
+      for (const cell of live) {
+        cell.first = single || !live.some(c => c.top === cell.top && c.left < cell.left);
+        cell.last = single ? cell === live.at(-1) : !live.some(c => c.left === cell.left && c.top < cell.top);
+      }
+      retitle(layout, cells, live);
+      if (single || live.length < cells.length) place(layout, cells, live, single);
     }
-    retitle(cells, live);
-    drop(layout, cells.filter(c => !live.includes(c)));
+    drop(layout, alive);
+  }
+
+  // The cells that are left fill the panel, in as many columns as they had; on a narrow screen in one.
+  function place(layout, cells, live, single) {
+    const height = single ? NARROW_CELL : cells[0].tall * (layout.height - 80);
+    const places = key => [...new Set(live.map(c => c[key]))].sort((a, b) => a - b);
+    const columns = places("left"), rows = places("top").reverse();
+    const count = single ? live.length : rows.length, wide = single ? 1 : 1 / columns.length;
+    const total = count * (height + CELL_GAP) - CELL_GAP;
+    live.forEach((cell, i) => {
+      const column = single ? 0 : columns.indexOf(cell.left), row = single ? i : rows.indexOf(cell.top);
+      const top = 1 - (row * (height + CELL_GAP)) / total, right = (column + 1) * wide;
+      cell.y.domain = [Math.max(0, top - height / total), top];
+      cell.x.domain = [column * wide + (column ? 0.035 : 0), right > 0.999 ? 1 : right - 0.035];
+    });
     layout.height = total + 80;
   }
 
-  // Axes that match are titled at the left and at the bottom, wherever that is now; and match one that is there.
-  function retitle(cells, live) {
-    for (const [key, n, ends] of [["x", 0, "last"], ["y", 1, "first"]]) {
-      const rootOf = cell => cell[key].matches ?? cell.ids[n];
-      const groups = Map.groupBy(cells, rootOf);
-      for (const group of [...groups.values()].filter(g => g.length > 1)) {
-        const title = group.find(c => c[key].title)?.[key].title;
-        const left = group.filter(c => live.includes(c));
-        for (const cell of left) {
-          delete cell[key].title;
-          delete cell[key].matches;
-          if (cell[ends] && title) cell[key].title = title;
-          if (cell !== left[0]) cell[key].matches = left[0].ids[n];
+  // Axes that match are labelled at the left and titled at the left and at the bottom, wherever that is now; and they
+  // match one that is there.
+  function retitle(layout, cells, live) {
+    for (const [key, n, end] of [["x", 0, "last"], ["y", 1, "first"]]) {
+      const groups = Map.groupBy(live, cell => cell[key].matches ?? cell.ids[n]);
+      for (const [root, group] of groups) {
+        const axes = [axisOf(layout, root), ...cells.map(c => c[key]).filter(axis => axis.matches === root)];
+        const title = axes.find(axis => axis.title)?.title;
+        if (axes.length < 2) continue;
+        for (const cell of group) {
+          const axis = cell[key];
+          for (const given of ["title", "matches", ...(key === "y" ? ["showticklabels"] : [])]) delete axis[given];
+          if (cell[end] && title) axis.title = title;
+          if (key === "y" && !cell.first) axis.showticklabels = false;
+          if (cell !== group[0]) axis.matches = group[0].ids[n];
         }
       }
     }
   }
 
-  function drop(layout, dead) {
-    const gone = new Set(dead.flatMap(c => c.ids));
-    const tied = note => [note.xref, note.yref].some(ref => gone.has(ref?.split(" ")[0]));
+  // Axes that no trace is on, with the titles of their cells.
+  function drop(layout, alive) {
+    const idOf = key => /^[xy]axis\d*$/.test(key) && key.replace("axis", "");
+    const under = new Set(Object.values(layout).map(axis => axis?.overlaying));
+    const gone = new Set(Object.keys(layout).map(idOf).filter(id => id && !alive.has(id) && !under.has(id)));
+    const tied = item => [item.xref, item.yref].some(ref => gone.has(ref?.split(" ")[0]));
     for (const id of gone) delete layout[`${id[0]}axis${id.slice(1)}`];
     for (const list of ["annotations", "shapes"]) layout[list] = layout[list]?.filter(item => !tied(item));
   }
@@ -309,5 +327,5 @@
   addEventListener("beforeprint", beforePrint);
   addEventListener("afterprint", afterPrint);
   if (location.hash === "#all" || new URLSearchParams(location.search).has("all")) drawAll();
-  window.llmbench = {drawAll, imageOf: (anchor, format) => imageOf(panels.find(p => p.anchor === anchor), format), panels};
+  window.llmbench = {draw, drawAll, imageOf: (anchor, format) => imageOf(panels.find(p => p.anchor === anchor), format), panels};
 })();
