@@ -58,18 +58,18 @@ def show(summary: Summary, console: Console) -> None:
     cells = {line.case_id: cells_of(line, columns, time_unit=time_unit_of(point)) for point in points for line in point}
     layout = _lay_out(points, cells, columns, console.width)
     for point in points:
-        console.print()
-        for text in _block(point, cells, columns, layout):
-            _put(console, text)
+        _put(console, Text(), *_block(point, cells, columns, layout))
     if not points:
         _put(console, Text("\nNothing could be measured."))
     for text in _tail(summary, columns, console):
         _put(console, text)
 
 
-def _put(console: Console, text: Text) -> None:
-    text.rstrip()
-    console.print(text, no_wrap=True, overflow="ellipsis", crop=True)
+def _put(console: Console, *lines: Text) -> None:
+    """Prints the lines at once: a call of `print` costs half a millisecond, and a large run has 50,000 lines."""
+    for line in lines:
+        line.rstrip()
+    console.print(Text("\n").join(lines), no_wrap=True, overflow="ellipsis", crop=True)
 
 
 def _head(facts: Facts, console: Console) -> Iterator[Text]:
