@@ -55,7 +55,7 @@ def command(
     ] = None,
 ) -> None:
     """Show what runs found: a table here, and plots on a page."""
-    gc.disable()  # a report makes some million objects that live to its end: looking for garbage takes a quarter of its time
+    gc.disable()  # a large report makes millions of objects that all live to its end: searching them takes long
     if as_markdown + as_json + as_csv > 1:
         raise UsageError("--markdown, --json and --csv: choose one")
     if len(runs) > 1 and (as_json or as_csv):
