@@ -18,7 +18,7 @@ METRICS: dict[str, Metric] = {
     m.name: m
     for m in (
         Metric("time", "s", "lower", "one call of the phase, median of the samples"),
-        Metric("compile_time", "s", "lower", "first call of a compiled implementation, with what torch.compile has on disk"),
+        Metric("compile_time", "s", "lower", "first call of a compiled implementation, disk caches included"),
         Metric("peak_memory", "B", "lower", "peak allocated above what was held before the call"),
         Metric("peak_reserved", "B", "lower", "peak of the allocator's reserved memory above the base (CUDA)"),
         Metric("peak_rss", "B", "lower", "peak resident memory of the process above the base (CPU)"),
