@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from llmbench.orderstat import CONFIDENCE
 
@@ -25,6 +24,8 @@ class Slope(NamedTuple):
 
 def loglog_slope(xs: Sequence[float], ys: Sequence[float]) -> Slope | None:
     """The slope of log y over log x for the pairs that are positive; None with fewer than two different x."""
+    from scipy import stats  # takes most of a second to import, which a table does not need
+
     pairs = [(x, y) for x, y in zip(xs, ys, strict=True) if x > 0 and y > 0 and np.isfinite(y)]
     if len({x for x, _ in pairs}) < 2:
         return None
