@@ -244,3 +244,13 @@ def test_a_run_that_cannot_start_leaves_nothing_behind(llmbench: Llmbench, tiny:
     assert "device 'cuda:7' is not on this machine" in llmbench("run", tiny, "--device", "cuda:7", rc=3).stderr
     assert "did you mean 'cuda'" in llmbench("run", tiny, "--device", "gpu", rc=2).stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_a_plan_can_be_made_for_a_gpu_that_is_elsewhere(llmbench: Llmbench) -> None:
+    done = llmbench("plan", "attention", "--device", "cuda", "--json")
+    plan = json.loads(done.stdout)
+    cases = [c for u in plan["units"] for c in u["cases"]]
+    assert plan["device"] == "cuda:0" and {c["timer_class"] for c in cases} == {"device"}
+    assert {c["params"]["dtype"] for c in cases} == {"bfloat16"}  # not the overlay of the CPU
+    assert "cuda:0 is not on this machine" in done.stderr
+    assert "is not on this machine" in llmbench("run", "attention", "--device", "cuda", rc=3).stderr

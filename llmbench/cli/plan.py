@@ -1,5 +1,6 @@
 """`llmbench plan`."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -18,5 +19,9 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Show the cases of a suite and how long they will take."""
-    order = order_of(suite, results=results, device=device, only=only, quick=quick, processes=processes)
+    order = order_of(
+        suite, results=results, device=device, only=only, quick=quick, processes=processes, elsewhere=True
+    )  # fmt: skip
+    for note in order.catalog.notes:
+        print(f"llmbench: {note}", file=sys.stderr)
     print_plan(order, as_json=as_json)

@@ -9,22 +9,30 @@ from rich.console import Console
 from rich.markup import escape
 
 from llmbench.codec import to_plain
+from llmbench.errors import MachineError
 from llmbench.run.describe import describe
 from llmbench.run.plan import estimate_s, units_of
 from llmbench.run.session import Order, points_of
 from llmbench.suite.bundled import find
+from llmbench.suite.catalog import Catalog, DeviceSpec
 from llmbench.suite.load import read, resolve
 from llmbench.suite.narrow import quick as quickly
 from llmbench.suite.narrow import suite_filter
 
 
 def order_of(
-    suite: str, *, results: Path, device: str | None, only: Sequence[str], quick: bool, processes: int | None
-) -> Order:
-    """What is asked for. Raises: SuiteError, UsageError, MachineError."""
+    suite: str, *, results: Path, device: str | None, only: Sequence[str], quick: bool, processes: int | None,
+    elsewhere: bool = False,
+) -> Order:  # fmt: skip
+    """What is asked for; `elsewhere` allows a GPU that is not here. Raises: SuiteError, UsageError, MachineError."""
     path = find(suite)
     text = read(path)
-    catalog = describe(device=device, plugins=text.plugins, plugin_path=path.parent)
+    try:
+        catalog = describe(device=device, plugins=text.plugins, plugin_path=path.parent)
+    except MachineError:
+        if not (elsewhere and device and device.startswith("cuda")):
+            raise
+        catalog = _elsewhere(device, describe(device="cpu", plugins=text.plugins, plugin_path=path.parent))
     resolved = resolve(text, catalog)
     if quick:
         resolved = quickly(resolved)
@@ -33,6 +41,14 @@ def order_of(
     order = Order(resolved, path, catalog, results, only=suite_filter(list(only), resolved), quick=quick)
     points_of(resolved, order.only)  # a filter that leaves nothing is told before anything is written
     return order
+
+
+def _elsewhere(device: str, catalog: Catalog) -> Catalog:
+    """The catalog as a CUDA device of another machine has it: its architecture is not known, nor what runs there."""
+    ops = tuple(replace(op, impls=tuple(replace(i, why_unavailable=None) for i in op.impls)) for op in catalog.ops)
+    name = device if ":" in device else f"{device}:0"
+    note = f"{name} is not on this machine: overlays of an architecture (sm90) are left out of the plan"
+    return replace(catalog, device=DeviceSpec(name, "cuda", "a CUDA device elsewhere"), ops=ops, notes=(note,))
 
 
 def print_plan(order: Order, *, as_json: bool) -> None:
