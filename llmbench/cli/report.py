@@ -62,7 +62,7 @@ def command(
         raise UsageError("--json and --csv take one run at a time")
     if dashboard and not (html or open_it or png):
         raise UsageError("--dashboard says what to plot: give --html FILE, --open or --png DIR too")
-    found = [read_run(find_run(run, results)) for run in runs]
+    found = [read_run(_closed(run, results)) for run in runs]
     show = _markdown if as_markdown else _json if as_json else _csv if as_csv else _table
     if not (html or open_it or png):
         show([summarise(run) for run in found])
@@ -71,6 +71,19 @@ def command(
     show(data.summaries)
     page = _page_path(html, found) if html or open_it else None
     _write(data, dashboard, page=page, png=png, open_it=open_it)
+
+
+def _closed(run: str, results: Path) -> Path:
+    """The run that a name stands for; a newer one that was not closed is told."""
+    folder = find_run(run, results)
+    if run.startswith("latest"):
+        newest = find_run(run, results, closed=False)
+        if newest.name > folder.name:
+            print(
+                f"llmbench: a newer run, {newest}, was not closed; go on with it: llmbench run --resume {newest}",
+                file=sys.stderr,
+            )
+    return folder
 
 
 def _write(data: PageData, source: str | None, *, page: Path | None, png: Path | None, open_it: bool) -> None:

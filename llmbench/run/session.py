@@ -15,6 +15,7 @@ from llmbench.machine.fingerprint import slug
 from llmbench.run.code import code_of
 from llmbench.run.journal import Journal, Journaled, read_journal
 from llmbench.run.listener import Listener
+from llmbench.run.load import load_note
 from llmbench.run.lock import device_lock
 from llmbench.run.plan import estimate_s, to_measure, units_of
 from llmbench.run.protocol import Hello, Unit
@@ -61,13 +62,14 @@ def start(order: Order, listener: Listener, *, max_minutes: float | None = None)
     """
     begin = monotonic()
     suite = order.suite
+    load = load_note()
     code = code_of(suite.plugins, order.suite_path.parent)
     with device_lock(suite.device, uuid=order.catalog.device.uuid, run=suite.name) as lock:
         folder = _new_folder(order, code)
         workers = Workers(suite, folder, order.suite_path.parent, lock)
         try:
             _, hello = workers.start(0)
-            header = _header(order, code, hello, folder)
+            header = _header(order, code, hello, folder, load)
             journal = Journal(folder)
             journal.header(header)
         except BaseException:
@@ -110,7 +112,7 @@ def resume(
             journal.note(note)
             found.notes.append(note)
         (folder / MANIFEST).unlink(missing_ok=True)
-        return _carry_out(folder, found, journal, workers, listener, begin, max_minutes, None)
+        return _carry_out(folder, found, journal, workers, listener, begin, max_minutes, folder.parents[2])
 
 
 def points_of(suite: Suite, match: Match) -> list[Point]:
@@ -123,7 +125,7 @@ def points_of(suite: Suite, match: Match) -> list[Point]:
 
 def _carry_out(
     folder: Path, found: Journaled, journal: Journal, workers: Workers, listener: Listener, begin: float,
-    max_minutes: float | None, results: Path | None,
+    max_minutes: float | None, results: Path,
 ) -> Outcome:  # fmt: skip
     """Measures the units that are open, then closes the run, interrupted or not."""
     header = found.header
@@ -133,7 +135,7 @@ def _carry_out(
     listener.begins(
         cases=cases,
         done=cases - sum(len(u.cases) for u in open_units),
-        estimate_s=estimate_s(header.suite, open_units, results) if results else 0.0,
+        estimate_s=estimate_s(header.suite, open_units, results),
     )
     for note in header.notes:
         listener.note(note)
@@ -231,7 +233,7 @@ def _new_folder(order: Order, code: Code) -> Path:
     raise RunError(f"{parent}: a hundred runs within one second")
 
 
-def _header(order: Order, code: Code, hello: Hello, folder: Path) -> Header:
+def _header(order: Order, code: Code, hello: Hello, folder: Path, load: str | None) -> Header:
     return Header(
         run_id="/".join(folder.parts[-3:]),
         suite=order.suite,
@@ -244,7 +246,7 @@ def _header(order: Order, code: Code, hello: Hello, folder: Path) -> Header:
         started=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         param_types={p.name: p.type for op in order.catalog.ops for p in op.params},
         campaign_id=order.campaign_id,
-        notes=tuple(dict.fromkeys([*order.catalog.notes, *hello.notes])),
+        notes=tuple(dict.fromkeys([*([load] if load else []), *order.catalog.notes, *hello.notes])),
     )
 
 

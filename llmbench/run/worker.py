@@ -119,6 +119,9 @@ def _prepare(case: Case, unit: Unit, bench: Bench, problems: dict[str, Problem])
         bench.stage("build", case.case_id)
         return _check_first_call(prepare(case, op, impl, problems[key], record, bench.device), unit, bench)
     except Exception as e:
+        if key not in problems:
+            return failure(record, e, bench.device, during="inputs and oracle")
+        problems[key].restore()  # what it changed before it failed is not the next one's fault
         return failure(record, e, bench.device)
 
 
@@ -131,7 +134,8 @@ def _check_first_call(one: Prepared, unit: Unit, bench: Bench) -> Prepared | Rec
     _wait(bench.device)
     first_s = perf_counter() - start
     found = [Measurement("compile_time", first_s, timer="perf_counter")] if one.impl.compiled else []
-    one.record = replace(one.record, grad=None if one.case.phase == "infer" else job.grad)
+    grad = "off" if one.case.phase == "fwd" and not any(t.requires_grad for t in outputs) else job.grad
+    one.record = replace(one.record, grad=None if one.case.phase == "infer" else grad)
 
     bench.stage("check", one.case.case_id)
     check, errors, why = _check(one, outputs)
@@ -181,6 +185,7 @@ def _time(group: Sequence[Prepared], unit: Unit, bench: Bench, *, order: Literal
         try:
             call = one.make_work(bench.device).call
         except Exception as e:
+            one.problem.restore()
             bench.emit(Found(failure(one.record, e, bench.device)))
             continue
         ready.append(one)
@@ -214,6 +219,7 @@ def _finish(one: Prepared, samples: Samples, timer: str, bench: Bench) -> Record
     try:
         why = _recheck(one)
     except Exception as e:
+        one.problem.restore()
         return failure(one.record, e, bench.device)
     middle = median_interval(samples.time_s)
     why = why or _impossible(one, middle.median, bench.machine)
