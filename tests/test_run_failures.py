@@ -16,7 +16,8 @@ Row = dict[str, Any]
 FAILING = """\
 op: attention
 impls: [naive, toy_segfault, toy_good, toy_raise, toy_hang, toy_hang_in_timing, toy_crash_in_timing, toy_greedy,
-        toy_wrong, toy_clobber, toy_late_clobber, toy_tail, toy_memo, toy_in_place, toy_odd_text, tiled]
+        toy_wrong, toy_clobber, toy_late_clobber, toy_tail, toy_memo, toy_in_place, toy_odd_text,
+        toy_clobber_raise, tiled]
 baseline: {impl: naive}
 phases: [infer]
 axes: {seq_len: [16]}
@@ -40,6 +41,7 @@ STATUS = {
     "toy_memo": "wrong",
     "toy_in_place": "ok",
     "toy_odd_text": "error",
+    "toy_clobber_raise": "error",
     "tiled": "ok",
 }
 WHY = {
@@ -55,6 +57,7 @@ WHY = {
     "toy_tail": "out ",
     "toy_memo": "after timing: gives its old outputs for new inputs",
     "toy_odd_text": "ValueError: bad path ?",
+    "toy_clobber_raise": "ValueError: after the damage (toy_kernels.py:",
 }
 NARROWED = """\
 op: attention

@@ -191,3 +191,14 @@ def odd_text(p):
         raise ValueError("bad path \udcff")
 
     return call
+
+
+@attention.impl("toy_clobber_raise")
+def clobber_raise(p):
+    """Changes its query, then fails: nobody else may be blamed for the query."""
+
+    def call(q, k, v):
+        q.mul_(2)
+        raise ValueError("after the damage")
+
+    return call
