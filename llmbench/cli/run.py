@@ -14,6 +14,7 @@ from llmbench.cli.options import RESULTS, AsJson, Device, Only, Quick, Results
 from llmbench.cli.planning import order_of, print_plan
 from llmbench.cli.progress import progress
 from llmbench.errors import UsageError
+from llmbench.run.describe import describe
 from llmbench.run.journal import read_journal
 from llmbench.run.session import Outcome, resume, start
 from llmbench.store.runs import find_run
@@ -81,8 +82,6 @@ def _suite_change(folder: Path) -> str | None:
     path = Path(header.suite_path)
     if not path.is_file():
         return None
-    from llmbench.run.describe import describe
-
     text = read(path)
     catalog = describe(device=header.suite.device, plugins=text.plugins, plugin_path=path.parent)
     now = resolve(text, catalog)
