@@ -24,7 +24,7 @@ METRICS: dict[str, Metric] = {
         Metric("peak_rss", "B", "lower", "peak resident memory of the process above the base (CPU)"),
         Metric("max_error", "1", "lower", "largest absolute error against the oracle, over every output"),
         Metric("rel_error", "1", "lower", "Frobenius norm of the error over that of the oracle, worst output"),
-        Metric("energy", "J", "lower", "drawn by the device in one call, from its counter over a second or more (CUDA)"),
+        Metric("energy", "J", "lower", "drawn by the device in a call, from its counter over a second or more (CUDA)"),
         Metric("launches", "1", "lower", "kernels that one call launches; part: by name (CPU: operators of torch)"),
         Metric("graphs", "1", "none", "graphs that torch.compile made of the implementation"),
         Metric("graph_breaks", "1", "lower", "places where torch.compile fell back to Python"),

@@ -175,7 +175,7 @@ class PartSpec(_Strict):
     measure: MeasureSpec = Field(default_factory=MeasureSpec)
     """How each case is measured."""
     probes: Annotated[
-        list[Annotated[Literal["memory", "power"], _wanted("memory or power")]],
+        list[Annotated[Literal["memory", "power", "energy", "kernels"], _wanted("memory, power, energy or kernels")]],
         Field(json_schema_extra={"uniqueItems": True}),
     ] = []
     """What is observed beside time, in passes of its own."""
