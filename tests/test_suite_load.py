@@ -268,7 +268,10 @@ MALFORMED = {
         SHAPE + "measure: {memory_limit: 2 gigs}\n",
         "s.yaml:3:25: measure.memory_limit is '2 gigs'; wanted a number of bytes, or a size such as '2 GiB'",
     ),
-    "probe": (SHAPE + "probes: [memory, clocks]\n", "s.yaml:3:18: probes[1] is 'clocks'; wanted memory, power, energy or kernels"),
+    "probe": (
+        SHAPE + "probes: [memory, clocks]\n",
+        "s.yaml:3:18: probes[1] is 'clocks'; wanted memory, power, energy or kernels",
+    ),
     "probe_twice": (SHAPE + "probes: [memory, memory]\n", "s.yaml:3:18: probes[1] repeats 'memory' of probes[0]"),
     "gate_metric": (SHAPE + "gate: {tme: 0.1}\n", "s.yaml:3:8: gate.tme is not a metric; did you mean 'time'?"),
     "gate_nobetter": (
