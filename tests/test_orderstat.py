@@ -5,31 +5,13 @@ import random
 
 import pytest
 from scipy.stats import quantile_test
+from simulated_clock import SimulatedClock
 
-from llmbench.measure.clock import Call, Reading
 from llmbench.measure.sampler import Target, sample
 from llmbench.orderstat import median_interval, relative_half_width
 
 GOLDEN = {6: 1, 8: 1, 9: 2, 11: 2, 12: 3, 15: 4, 20: 6, 25: 8, 30: 10, 50: 18, 100: 40}
 """n -> k: the k-th smallest and k-th largest bound the 95 % CI. Source: the sign test's tables (Conover, table A3)."""
-
-
-class SimulatedClock:
-    """A clock on which a call takes as long as the number that it returns."""
-
-    timer = "simulated"
-
-    def __init__(self) -> None:
-        self.now_ns = 0
-
-    def block(self, call: Call, *, before: Call, n: int) -> list[Reading]:
-        readings = []
-        for _ in range(n):
-            before()
-            time_s = float(call())  # type: ignore[arg-type]
-            readings.append(Reading(time_s, self.now_ns))
-            self.now_ns += int(time_s * 1e9)
-        return readings
 
 
 @pytest.mark.parametrize("n", [*range(6, 201), 1000, 1001, 4096, 10_007])
@@ -77,7 +59,7 @@ def test_covers_the_median_although_sampling_stops_on_the_interval(sigma: float)
     covered, sizes = 0, set()
     for _ in range(runs):
         samples = sample(
-            [Target("a", lambda: dice.lognormvariate(0, sigma))], clock=SimulatedClock(), before=lambda: None,
+            [Target("a", [lambda: dice.lognormvariate(0, sigma)])], clock=SimulatedClock(),
             target_ci=sigma / 10, max_s=1e6, min_samples=6,
         )["a"]  # fmt: skip
         low, high = median_interval(samples.time_s)[1:]

@@ -1,86 +1,128 @@
 """Clocks: how long a call takes, on the host or on the device. `timer` in the evidence names the one that was used."""
 
-from collections.abc import Callable
-from time import perf_counter_ns
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from math import ceil
+from statistics import median
+from time import perf_counter, perf_counter_ns
 from typing import Literal, NamedTuple, Protocol
 
 import torch
 
 Call = Callable[[], object]
 
+MOST_OVERHEAD = 0.005  # of a sample: what the clock itself may add, and how coarse it may be
+MOST_CALLS = 1024  # in a sample
+EVENT_RESOLUTION_S = 0.5e-6  # of CUDA events, by the documentation of cudaEventElapsedTime
+
 
 class Reading(NamedTuple):
-    """One sample: seconds a call, start on the host's monotonic clock (ns), calls, and what is known of it."""
+    """One sample: seconds a call, start on the host's monotonic clock (ns), calls, and what is known of it.
+
+    `before_s` is what went by on the host between the samples: the flush, freeing the output.
+    """
 
     time_s: float
     t_ns: int
     calls: int = 1
     flag: Literal["", "host_bound"] = ""
+    before_s: float = 0.0
 
 
 class Clock(Protocol):
-    """Measures `n` calls, each preceded by `before`, which is not part of the time."""
+    """Times calls. `resolution_s` is the least time that it tells apart, its own cost included."""
 
     timer: str
+    resolution_s: float
 
-    def block(self, call: Call, *, before: Call, n: int) -> list[Reading]:
-        """`n` readings in measured order."""
+    def now(self) -> float:
+        """Seconds on the clock by which budgets are spent."""
+        ...
+
+    def block(self, samples: Sequence[Sequence[Call]], *, before: Call | None) -> list[Reading]:
+        """A reading for each sample, a sequence of calls that are timed as one, preceded by `before`, which is not."""
         ...
 
 
+def calls_for(clock: Clock, time_s: float) -> int:
+    """How many calls of that length a sample needs, so that the clock is less than 0.5 % of it."""
+    wanted = clock.resolution_s / (MOST_OVERHEAD * time_s) if time_s > 0 else MOST_CALLS
+    return max(1, min(MOST_CALLS, ceil(wanted)))
+
+
 class WallClock:
-    """`time.perf_counter_ns` around each call: for work that is done when the call returns."""
+    """`time.perf_counter_ns` around each sample: for work that is done when the call returns."""
 
     timer = "perf_counter"
 
-    def block(self, call: Call, *, before: Call, n: int) -> list[Reading]:
-        """`n` readings; the outputs of a call are freed outside of its time."""
+    def __init__(self) -> None:
+        ticks = [perf_counter_ns() for _ in range(1001)]
+        self.resolution_s = median(b - a for a, b in pairwise(ticks)) / 1e9
+
+    now = staticmethod(perf_counter)
+
+    def block(self, samples: Sequence[Sequence[Call]], *, before: Call | None) -> list[Reading]:
+        """Readings of host time. The output of a sample's last call is freed outside of its time."""
         readings = []
-        for _ in range(n):
-            before()
-            start = perf_counter_ns()
-            out = call()
-            end = perf_counter_ns()
+        out: object = None
+        ended = perf_counter_ns()
+        for calls in samples:
+            if before is not None:
+                before()
+            if len(calls) == 1:
+                call = calls[0]
+                start = perf_counter_ns()
+                out = call()
+                end = perf_counter_ns()
+            else:
+                start = perf_counter_ns()
+                for call in calls:
+                    out = call()
+                end = perf_counter_ns()
             del out
-            readings.append(Reading((end - start) / 1e9, start))
+            readings.append(Reading((end - start) / 1e9 / len(calls), start, len(calls), "", (start - ended) / 1e9))
+            ended = end
         return readings
 
 
 class EventClock:
-    """CUDA events around each call on the current stream; the block is queued at once and read after one wait."""
+    """CUDA events around each sample on the current stream; the block is queued at once and read after one wait."""
 
     timer = "cuda_event"
+    resolution_s = EVENT_RESOLUTION_S
 
-    def block(self, call: Call, *, before: Call, n: int) -> list[Reading]:
-        """`n` readings of device time; the flush is ordered before the first event, so it never leaks into the time.
+    now = staticmethod(perf_counter)
 
-        Starts are device times, placed on the host's clock by an event at a moment when the stream was empty. A call
-        that took the host longer to queue than the device to run is `host_bound`: its time holds gaps.
+    def block(self, samples: Sequence[Sequence[Call]], *, before: Call | None) -> list[Reading]:
+        """Readings of device time; the flush is ordered before the first event, so it never leaks into the time.
+
+        Starts are device times, placed on the host's clock by an event at a moment when the stream was empty. Calls
+        that took the host longer to queue than the device to run are `host_bound`: their time holds gaps.
         """
-        pairs = [(_event(), _event()) for _ in range(n)]
+        pairs = [(_event(), _event()) for _ in samples]
         queued_s = []
         torch.cuda.synchronize()
         anchor = _event()
         anchor.record()
         anchor_ns = perf_counter_ns()
-        for first, last in pairs:
-            before()
+        for (first, last), calls in zip(pairs, samples, strict=True):
+            if before is not None:
+                before()
             start = perf_counter_ns()
             first.record()
-            out = call()
+            for call in calls:
+                out = call()
             last.record()
             queued_s.append((perf_counter_ns() - start) / 1e9)
             del out
         torch.cuda.synchronize()
-        return [_reading(anchor, anchor_ns, first, last, q) for (first, last), q in zip(pairs, queued_s, strict=True)]
-
-
-def _reading(
-    anchor: torch.cuda.Event, anchor_ns: int, first: torch.cuda.Event, last: torch.cuda.Event, queued_s: float
-) -> Reading:
-    time_s = first.elapsed_time(last) / 1e3
-    t_ns = anchor_ns + int(anchor.elapsed_time(first) * 1e6)
-    return Reading(time_s, t_ns, flag="host_bound" if queued_s > time_s else "")
+        readings = []
+        for (first, last), calls, queued in zip(pairs, samples, queued_s, strict=True):
+            took_s = first.elapsed_time(last) / 1e3
+            t_ns = anchor_ns + int(anchor.elapsed_time(first) * 1e6)
+            flag: Literal["", "host_bound"] = "host_bound" if queued > took_s else ""
+            readings.append(Reading(took_s / len(calls), t_ns, len(calls), flag))
+        return readings
 
 
 def _event() -> torch.cuda.Event:

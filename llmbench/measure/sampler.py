@@ -5,10 +5,9 @@ Interleaving is worth most: drift and noise hit every implementation of a point 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import Literal
 
-from llmbench.measure.clock import Call, Clock
+from llmbench.measure.clock import Call, Clock, calls_for
 from llmbench.measure.collector import collector_off
 from llmbench.orderstat import relative_half_width
 
@@ -22,12 +21,19 @@ WARM_UP_FLAT = 0.02  # warm when the last calls bring no more than this over the
 
 @dataclass(frozen=True)
 class Target:
-    """A call to sample. `is_baseline`: sampled as long as any other, so that every block has its pair."""
+    """Something to sample: calls that do the same work, each on inputs of its own, taken in turn.
+
+    `before` runs before each sample and is not in its time: inputs put back, the cache flushed. With `repeats` a short
+    call is made several times in a sample; without, a sample holds each call of the ring once at most.
+    """
 
     key: str
-    call: Call
-    is_baseline: bool = False
-    reset: Call | None = None  # puts back the inputs that it changes, before each call and outside of its time
+    ring: Sequence[Call]
+    is_baseline: bool = False  # sampled as long as any other, so that every block has its pair
+    before: Call | None = None
+    repeats: bool = False
+    work: int = 1  # how much of what is measured a call of the ring does: a CUDA graph may hold several
+    timer: str | None = None  # what its readings are, where the clock's own name does not say it
 
 
 @dataclass
@@ -42,12 +48,14 @@ class Samples:
     stop_reason: str | None = None
     error: Exception | None = None
     spent_s: float = 0.0
+    before_s: float = 0.0  # of `spent_s`, between the samples: flushes, for the most part
     block_size: int = 1
+    sample_calls: int = 1
 
 
 def sample(
-    targets: Sequence[Target], *, clock: Clock, before: Call | None, target_ci: float, max_s: float, min_samples: int,
-    first_block: int = 0, on_block: Callable[[Literal["warm-up", "time"], str], None] = lambda stage, key: None,
+    targets: Sequence[Target], *, clock: Clock, target_ci: float, max_s: float, min_samples: int, first_block: int = 0,
+    on_block: Callable[[Literal["warm-up", "time"], str], None] = lambda stage, key: None,
 ) -> dict[str, Samples]:  # fmt: skip
     """Samples by key, in blocks that go through the targets forth and back (A B C, C B A, ...).
 
@@ -55,19 +63,18 @@ def sample(
     `min_samples` samples and six blocks. A call that raises ends its own samples only. Blocks are numbered from
     `first_block`: those of one number were measured one after the other.
     """
-    prelude = {t.key: _prelude(t.reset, before) for t in targets}
     found = {t.key: Samples() for t in targets}
+    turn = _Turn()
     with collector_off():
         for target in targets:
             on_block("warm-up", target.key)
-            _warm_up(target.call, found[target.key], clock=clock, before=prelude[target.key], max_s=max_s)
+            _warm_up(target, found[target.key], turn, clock=clock, max_s=max_s)
         active = [t for t in targets if found[t.key].error is None]
         round_ = 0
         while active:
             for target in active if round_ % 2 == 0 else reversed(active):
                 on_block("time", target.key)
-                number = first_block + round_
-                _one_block(target.call, found[target.key], number, clock=clock, before=prelude[target.key])
+                _one_block(target, found[target.key], turn, first_block + round_, clock=clock)
             round_ += 1
             for target in active:
                 samples = found[target.key]
@@ -76,6 +83,21 @@ def sample(
                 )
             active = _still_active(active, found)
     return found
+
+
+@dataclass
+class _Turn:
+    """Whose turn it is in the rings: one count for all targets, which share inputs, so that nobody finds them warm."""
+
+    count: int = 0
+
+    def take(self, ring: Sequence[Call], calls: int) -> Sequence[Call]:
+        """The next `calls` of the ring, which may go round it."""
+        at, n = self.count % len(ring), len(ring)
+        self.count += calls
+        if at + calls <= n:
+            return ring[at : at + calls]
+        return [ring[(at + i) % n] for i in range(calls)]
 
 
 def _still_active(active: Sequence[Target], found: dict[str, Samples]) -> list[Target]:
@@ -95,50 +117,44 @@ def _stop(samples: Samples, *, rounds: int, target_ci: float, max_s: float, min_
     return "max_s" if samples.spent_s >= max_s else None
 
 
-def _warm_up(call: Call, samples: Samples, *, clock: Clock, before: Call, max_s: float) -> None:
-    """Calls until the time is flat, bounded by a share of the budget; sets the size of the blocks by what it saw."""
-    start, times = perf_counter(), []
+def _warm_up(target: Target, samples: Samples, turn: _Turn, *, clock: Clock, max_s: float) -> None:
+    """Calls until the time is flat, bounded by a share of the budget; decides on calls a sample and samples a block."""
+    start, times = clock.now(), []
     try:
         while True:
-            times.append(clock.block(call, before=before, n=1)[0].time_s)
-            spent_s = perf_counter() - start
+            times.append(clock.block([turn.take(target.ring, 1)], before=target.before)[0].time_s)
+            spent_s = clock.now() - start
             last, earlier = times[-WARM_UP_CALLS:], times[:-WARM_UP_CALLS]
             flat = bool(earlier) and min(last) >= (1 - WARM_UP_FLAT) * min(earlier)
             if len(times) >= WARM_UP_CALLS and (flat or spent_s >= WARM_UP_SHARE * max_s):
                 break
+        calls = calls_for(clock, min(times))
+        samples.sample_calls = calls if target.repeats else min(calls, len(target.ring))
+        if samples.sample_calls > 1:  # a look at such a sample: it is what blocks are made of
+            again = clock.now()
+            clock.block([turn.take(target.ring, samples.sample_calls)], before=target.before)
+            spent_s, times = clock.now() - again, times[:1]
     except Exception as e:
         samples.error, samples.stop_reason = _bare(e), "error"
         return
-    samples.block_size = max(1, min(MAX_BLOCK, int(max_s / ROUNDS / (spent_s / len(times)))))
+    samples.block_size = max(1, min(MAX_BLOCK, int(max_s / ROUNDS / (spent_s / len(times))) if spent_s else MAX_BLOCK))
 
 
-def _one_block(call: Call, samples: Samples, number: int, *, clock: Clock, before: Call) -> None:
-    start = perf_counter()
+def _one_block(target: Target, samples: Samples, turn: _Turn, number: int, *, clock: Clock) -> None:
+    start = clock.now()
     try:
-        readings = clock.block(call, before=before, n=samples.block_size)
+        block = [turn.take(target.ring, samples.sample_calls) for _ in range(samples.block_size)]
+        readings = clock.block(block, before=target.before)
     except Exception as e:
         samples.error = _bare(e)
         return
-    samples.spent_s += perf_counter() - start
-    for reading in readings:
-        samples.time_s.append(reading.time_s)
-        samples.t_ns.append(reading.t_ns)
-        samples.block.append(number)
-        samples.calls.append(reading.calls)
-        samples.flags.append(reading.flag)
-
-
-def _prelude(reset: Call | None, before: Call | None) -> Call:
-    """What runs before each call: inputs put back, then the cache flushed."""
-    steps = [step for step in (reset, before) if step is not None]
-    if len(steps) == 1:
-        return steps[0]
-
-    def run() -> None:
-        for step in steps:
-            step()
-
-    return run
+    samples.spent_s += clock.now() - start
+    samples.time_s += [r.time_s / target.work for r in readings]
+    samples.t_ns += [r.t_ns for r in readings]
+    samples.block += [number] * len(readings)
+    samples.calls += [r.calls * target.work for r in readings]
+    samples.flags += [r.flag for r in readings]
+    samples.before_s += sum(r.before_s for r in readings)
 
 
 def _bare(error: Exception) -> Exception:

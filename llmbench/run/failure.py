@@ -41,8 +41,13 @@ def status_of(error: BaseException) -> tuple[Status, str]:
     if isinstance(error, Unavailable):
         return "unavailable", text
     why = (f"{type(error).__name__}: {text}" if text else type(error).__name__) + _place(error)
-    is_oom = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in text for sign in OUT_OF_MEMORY)
-    return ("oom" if is_oom else "error"), why
+    return ("oom" if is_out_of_memory(error) else "error"), why
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the device or the host had too little memory, whoever says so."""
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or any(sign in str(error) for sign in OUT_OF_MEMORY)
 
 
 def _place(error: BaseException) -> str:

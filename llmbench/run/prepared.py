@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,18 +15,46 @@ from llmbench.store.record import Record
 from llmbench.suite.case import Case
 
 
+class Given(NamedTuple):
+    """What calls work on: inputs, and gradients of the outputs."""
+
+    inputs: list[Tensor]
+    douts: list[Tensor]
+
+
 @dataclass
 class Problem:
-    """Inputs and oracle that the cases of a point share; `pristine` proves that nobody changed the inputs."""
+    """Inputs and oracle that the cases of a point share; `pristine` proves that nobody changed the inputs.
+
+    `clones` are more inputs and gradients of the same values, made when the first case asks for them.
+    """
 
     p: Any
     inputs: list[Tensor]
     pristine: list[Tensor]
     douts: list[Tensor]
     expected: list[Expected]
+    clones: list[Given] = field(default_factory=list)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of one set of inputs and gradients."""
+        return sum(t.nbytes for t in (*self.inputs, *self.douts))
+
+    def cloned(self, n: int) -> list[Given]:
+        """`n` clones, the same for every case."""
+        while len(self.clones) < n:
+            self.clones.append(Given([t.clone() for t in self.inputs], [t.clone() for t in self.douts]))
+        return self.clones[:n]
+
+    @property
+    def input_sets(self) -> list[list[Tensor]]:
+        """The inputs and every clone of them."""
+        return [self.inputs, *(c.inputs for c in self.clones)]
 
     def restore(self) -> None:
         """Puts the inputs back, so that one implementation's mistake is not the next one's."""
+        self.clones.clear()
         with torch.no_grad():
             for tensor, before in zip(self.inputs, self.pristine, strict=True):
                 tensor.copy_(before)
@@ -48,10 +76,12 @@ class Prepared:
     def make_work(self, device: torch.device) -> Work:
         """The calls of its phase; for bwd the forward runs here."""
         self.restore()
-        self.work = work(
-            self.impl, self.fn, self.inputs, self.case.phase, device_type=device.type, douts=self.problem.douts
-        )
+        self.work = self.work_on(Given(self.inputs, self.problem.douts), device)
         return self.work
+
+    def work_on(self, given: Given, device: torch.device) -> Work:
+        """The calls of its phase on other inputs."""
+        return work(self.impl, self.fn, given.inputs, self.case.phase, device_type=device.type, douts=given.douts)
 
     def restore(self) -> None:
         """Puts the inputs back that it may change; others are shared, and must not change."""

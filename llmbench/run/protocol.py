@@ -73,7 +73,7 @@ class Telemetry:
 
 @dataclass(frozen=True)
 class UnitDone:
-    """Every case of the unit was found; seconds spent by stage."""
+    """Every case of the unit was found; seconds by stage since the unit before, waiting for this one included."""
 
     point_id: str
     process: int

@@ -39,12 +39,14 @@ class Workers:
     lock: DeviceLock
     current: LocalWorker | None = None
     process: int = -1
-    startup_s: float = 0.0
+    since: float = 0.0  # when the first one was started
+    startup_s: float = 0.0  # spent on starting and ending workers, not yet counted for a unit
 
     def start(self, process: int) -> tuple[LocalWorker, Hello]:
         """A new worker in place of the current one. Raises: MachineError when it does not come up."""
-        self.stop()
         begin = monotonic()
+        self.since = self.since or begin
+        self.stop()
         self.current = LocalWorker(
             device=self.suite.device, plugins=self.suite.plugins, plugin_path=self.plugin_path,
             log=self.folder / "worker.log",
@@ -83,10 +85,12 @@ class Runner:
     journal: Journal
     listener: Listener
     ledger_s: dict[str, float] = field(default_factory=dict)  # of the unit that is measured
+    since: float = 0.0  # when the unit before it ended
     attempts: int = -1  # at this unit, from 0
 
     def run(self, units: Sequence[Unit], *, until: float | None = None) -> bool:
         """Whether all units were measured; False when the monotonic time `until` came first."""
+        self.since = self.workers.since or monotonic()
         for unit in units:
             if until is not None and monotonic() >= until:
                 return False
@@ -94,7 +98,6 @@ class Runner:
         return True
 
     def _unit(self, unit: Unit) -> None:
-        begin = monotonic()
         self.ledger_s, self.attempts = {}, -1
         for case in unit.cases:
             if case.skip is not None:
@@ -106,7 +109,11 @@ class Runner:
                 self.workers.stop()
         elif to_measure(unit):
             self._together(unit, todo)
-        self.journal.unit(unit.key, monotonic() - begin, self.ledger_s)
+        self._add({"import": self.workers.startup_s})
+        self.workers.startup_s = 0.0
+        now = monotonic()
+        self.journal.unit(unit.key, now - self.since, self.ledger_s)
+        self.since = now
 
     def _together(self, unit: Unit, todo: list[Case]) -> None:
         """Measures cases in one worker. If it dies, the suspect is run alone: guilty if it dies again, and the others

@@ -92,6 +92,8 @@ def _open_bench(
         measure_unit(unit, bench)
 
     hello = Hello(os.getpid(), machine, versions(), (*notes, *bench.telemetry.notes))
+    bench.ledger.enter("idle")
+    bench.ledger.take()  # until here the parent counts, as the start of a worker
     return hello, measure
 
 

@@ -21,7 +21,7 @@ from llmbench.measure.check import changed, judge, poison, stale
 from llmbench.measure.clock import clock_for
 from llmbench.measure.compiling import forget_compiled, why_eager
 from llmbench.measure.memory import free_memory_bytes, peak_memory
-from llmbench.measure.sampler import Samples, Target, sample
+from llmbench.measure.sampler import Samples, sample
 from llmbench.ops.registry import OPS
 from llmbench.ops.work import floating
 from llmbench.orderstat import median_interval
@@ -30,6 +30,7 @@ from llmbench.run.ledger import Ledger
 from llmbench.run.prepared import Prepared, Problem, make_problem, prepare
 from llmbench.run.protocol import Found, Message, StageName, Unit, UnitDone
 from llmbench.run.protocol import Telemetry as Rows
+from llmbench.run.targets import Cache, cold_plan, in_graphs, target_of
 from llmbench.run.telemetry import Telemetry
 from llmbench.store.record import Check, Measurement, Record
 from llmbench.suite.case import Case
@@ -71,7 +72,7 @@ def open_bench(
 def measure_unit(unit: Unit, bench: Bench) -> None:
     """Emits one `Found` for each case of the unit, the telemetry that was taken, then `UnitDone`."""
     start = perf_counter()
-    bench.ledger.reset()
+    bench.ledger.enter("build")
     if "torch._dynamo" in sys.modules or any(OPS[c.op].impls[c.impl].compiled for c in unit.cases):
         forget_compiled()
     with bench.telemetry.sampling("power" in unit.probes):
@@ -80,7 +81,7 @@ def measure_unit(unit: Unit, bench: Bench) -> None:
     if rows or note:
         bench.emit(Rows(rows, note))
     bench.ledger.enter("idle")
-    bench.emit(UnitDone(unit.point_id, unit.process, perf_counter() - start, bench.ledger.seconds))
+    bench.emit(UnitDone(unit.point_id, unit.process, perf_counter() - start, bench.ledger.take()))
 
 
 def _measure_cases(unit: Unit, bench: Bench) -> None:
@@ -166,7 +167,8 @@ def _check(one: Prepared, outputs: Sequence[Tensor]) -> tuple[Check, list[Measur
 
 
 def _clobbered(one: Prepared) -> str | None:
-    return changed(one.problem.inputs, one.problem.pristine, one.op.input_name)
+    found = (changed(inputs, one.problem.pristine, one.op.input_name) for inputs in one.problem.input_sets)
+    return next((why for why in found if why is not None), None)
 
 
 def _fit_together(survivors: Sequence[Prepared], device: torch.device) -> bool:
@@ -178,28 +180,31 @@ def _fit_together(survivors: Sequence[Prepared], device: torch.device) -> bool:
 
 def _time(group: Sequence[Prepared], unit: Unit, bench: Bench, *, order: Literal["interleaved", "apart"]) -> None:
     """Times the cases of a group together, checks each once more, and emits its record."""
-    targets, ready = [], []
+    targets, ready, measure = [], [], unit.measure
+    cache = Cache(measure.cache == "cold", bench.machine.llc_bytes, bench.flush)
+    cold, clock = cold_plan(group, cache, bench.device), clock_for(bench.device.type)
     for one in group:
         bench.stage("build", one.case.case_id)
         one.record = replace(one.record, order=order)
         try:
-            call = one.make_work(bench.device).call
+            target = target_of(one, cold, cache, bench.device)
         except Exception as e:
             one.problem.restore()
             bench.emit(Found(failure(one.record, e, bench.device)))
             continue
         ready.append(one)
-        targets.append(Target(one.case.case_id, call, one.case.is_baseline, one.restore if one.impl.mutates else None))
-    clock, measure = clock_for(bench.device.type), unit.measure
+        targets.append(target)
+    targets = in_graphs(targets, ready, clock)
     samples = sample(
-        targets, clock=clock, before=bench.flush if measure.cache == "cold" else None, target_ci=measure.target_ci,
-        max_s=measure.max_s, min_samples=measure.min_samples, first_block=unit.first_block, on_block=bench.stage,
+        targets, clock=clock, target_ci=measure.target_ci, max_s=measure.max_s, min_samples=measure.min_samples,
+        first_block=unit.first_block, on_block=bench.stage,
     )  # fmt: skip
+    bench.ledger.move("time", "flush", sum(s.before_s for s in samples.values()))
     if len(ready) > 1 and any(_clobbered(one) for one in ready):
         _apart_after_clobbering(ready, unit, bench)
         return
-    for one in ready:
-        bench.emit(Found(_finish(one, samples[one.case.case_id], clock.timer, bench)))
+    for one, target in zip(ready, targets, strict=True):
+        bench.emit(Found(_finish(one, samples[one.case.case_id], target.timer or clock.timer, bench)))
         one.work = None
 
 

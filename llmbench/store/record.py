@@ -62,6 +62,8 @@ class Record:
     check: Check | None = None
     grad: Literal["on", "off"] | None = None  # whether the inputs asked for gradients
     order: Literal["interleaved", "apart"] | None = None
+    cold_by: Literal["flush", "rotation"] | None = None  # how its inputs were made cold for each sample
+    config: str | None = None  # what autotuning or the implementation chose for this case, e.g. block sizes
     impl_hash: str | None = None  # of the implementation's source: evidence, not identity
     flop: float | None = None
     bytes: float | None = None

@@ -27,8 +27,9 @@ FIXED: dict[str, pa.DataType] = {
     "sample_block": pa.list_(pa.int32()), "sample_calls": pa.list_(pa.int32()), "sample_flags": pa.list_(_TEXT),
     "stop_reason": _TEXT, "timer": _TEXT,
     # evidence beside it
-    "order": _TEXT, "grad": _TEXT, "check_kind": _TEXT, "check_why": _TEXT, "check_allowed": _REAL, "impl_hash": _TEXT,
-    "flop": _REAL, "bytes": _REAL, "tokens": _REAL,
+    "order": _TEXT, "grad": _TEXT, "cold_by": _TEXT, "config": _TEXT,
+    "check_kind": _TEXT, "check_why": _TEXT, "check_allowed": _REAL,
+    "impl_hash": _TEXT, "flop": _REAL, "bytes": _REAL, "tokens": _REAL,
     # where and when
     "device": _TEXT, "device_name": _TEXT, "device_key": _TEXT, "arch": _TEXT, "host": _TEXT, "torch": _TEXT,
     "triton": _TEXT, "driver": _TEXT, "commit": _TEXT, "started": _TEXT, "quick": _FLAG, "campaign_id": _TEXT,

@@ -19,9 +19,9 @@ from llmbench.suite.suite import Axis, AxisValue, Measure, Suite
 
 def test_event_time_grows_as_the_cycles_of_a_spin_kernel() -> None:
     clock, cycles = EventClock(), 2_000_000
-    clock.block(lambda: torch.cuda._sleep(cycles), before=lambda: None, n=20)  # clocks up
-    short = min(r.time_s for r in clock.block(lambda: torch.cuda._sleep(cycles), before=lambda: None, n=50))
-    long = min(r.time_s for r in clock.block(lambda: torch.cuda._sleep(4 * cycles), before=lambda: None, n=50))
+    clock.block([[lambda: torch.cuda._sleep(cycles)]] * 20, before=None)  # clocks up
+    short = min(r.time_s for r in clock.block([[lambda: torch.cuda._sleep(cycles)]] * 50, before=None))
+    long = min(r.time_s for r in clock.block([[lambda: torch.cuda._sleep(4 * cycles)]] * 50, before=None))
     assert abs(long / short / 4 - 1) < 0.02
 
 
