@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from llmbench.codec import to_plain
 from llmbench.errors import MachineError
+from llmbench.machine.simulated import NAME as SIMULATED
 from llmbench.run.describe import describe
 from llmbench.run.plan import estimate_s, units_of
 from llmbench.run.session import Order, points_of
@@ -27,6 +28,7 @@ def order_of(
     """What is asked for; `elsewhere` allows a GPU that is not here. Raises: SuiteError, UsageError, MachineError."""
     path = find(suite)
     text = read(path)
+    device = device or (SIMULATED if text.spec.op == SIMULATED else None)  # the op of that device, which has no other
     try:
         catalog = describe(device=device, plugins=text.plugins, plugin_path=path.parent)
     except MachineError:

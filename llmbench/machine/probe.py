@@ -9,7 +9,7 @@ import torch
 
 import llmbench
 from llmbench.errors import MachineError, UsageError, nearest
-from llmbench.machine import nvml
+from llmbench.machine import nvml, simulated
 from llmbench.machine.fingerprint import Gpu, Machine, cpu_machine, gpu_machine
 from llmbench.machine.host import read_host
 from llmbench.suite.catalog import DeviceSpec
@@ -27,11 +27,13 @@ def describe_device(device: str | None = None) -> DeviceSpec:
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
         return DeviceSpec("cpu", "cpu", read_host().name)
+    if device == simulated.NAME:
+        return DeviceSpec(device, device, simulated.simulated_machine().device_name)
     match = re.fullmatch(r"cuda(?::(\d+))?", device)
     if not match:
         meant = SYNONYMS.get(device.lower())
-        hint = f"; did you mean {meant!r}?" if meant else nearest(device, ["cpu", "cuda", "cuda:0"])
-        raise UsageError(f"device {device!r} is none of cpu, cuda, cuda:<index>{hint}")
+        hint = f"; did you mean {meant!r}?" if meant else nearest(device, ["cpu", "cuda", "cuda:0", simulated.NAME])
+        raise UsageError(f"device {device!r} is none of cpu, cuda, cuda:<index>, simulated{hint}")
     index = int(match[1] or 0)
     names = _cuda_names()
     if index >= len(names):
@@ -48,6 +50,8 @@ def probe(device: str | None = None) -> Machine:
         machine.facts["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
         machine.facts["interop_threads"] = torch.get_num_interop_threads()
         return machine
+    if found.device == simulated.NAME:
+        return simulated.simulated_machine()
     gpu = _gpu(int(found.device.removeprefix("cuda:")))
     opened = nvml.open_nvml(gpu.uuid or int(found.device.removeprefix("cuda:")))
     if isinstance(opened, str):

@@ -9,7 +9,10 @@ from typing import Literal, NamedTuple, Protocol
 
 import torch
 
+from llmbench.machine.simulated import DEVICE, NAME
+
 Call = Callable[[], object]
+Flag = Literal["", "host_bound", "throttled"]
 
 MOST_OVERHEAD = 0.005  # of a sample: what the clock itself may add, and how coarse it may be
 MOST_CALLS = 1024  # in a sample
@@ -25,7 +28,7 @@ class Reading(NamedTuple):
     time_s: float
     t_ns: int
     calls: int = 1
-    flag: Literal["", "host_bound"] = ""
+    flag: Flag = ""
     before_s: float = 0.0
 
 
@@ -120,8 +123,30 @@ class EventClock:
         for (first, last), calls, queued in zip(pairs, samples, queued_s, strict=True):
             took_s = first.elapsed_time(last) / 1e3
             t_ns = anchor_ns + int(anchor.elapsed_time(first) * 1e6)
-            flag: Literal["", "host_bound"] = "host_bound" if queued > took_s else ""
+            flag: Flag = "host_bound" if queued > took_s else ""
             readings.append(Reading(took_s / len(calls), t_ns, len(calls), flag))
+        return readings
+
+
+class SimulatedClock:
+    """The clock of the simulated device. What runs before a call takes no time on it."""
+
+    timer = "simulated"
+    resolution_s = 0.0
+
+    def now(self) -> float:
+        """Seconds on the device, which nobody waits for."""
+        return DEVICE.now_s
+
+    def block(self, samples: Sequence[Sequence[Call]], *, before: Call | None) -> list[Reading]:
+        """Readings of the device's time, those of a throttled device marked."""
+        readings = []
+        for calls in samples:
+            start_s = DEVICE.now_s
+            for call in calls:
+                call()
+            flag: Flag = "throttled" if DEVICE.throttled else ""
+            readings.append(Reading((DEVICE.now_s - start_s) / len(calls), int(start_s * 1e9), len(calls), flag))
         return readings
 
 
@@ -131,4 +156,6 @@ def _event() -> torch.cuda.Event:
 
 def clock_for(device_type: str) -> Clock:
     """The clock of a device type."""
+    if device_type == NAME:
+        return SimulatedClock()
     return EventClock() if device_type == "cuda" else WallClock()

@@ -7,5 +7,6 @@ from llmbench.ops.attention import attention
 from llmbench.ops.op import Cost, Expected, Impl, Op, Unavailable
 from llmbench.ops.params import AtLeast
 from llmbench.ops.registry import OPS, register
+from llmbench.ops.simulated import simulated
 
-__all__ = ["OPS", "AtLeast", "Cost", "Expected", "Impl", "Op", "Unavailable", "attention", "register"]
+__all__ = ["OPS", "AtLeast", "Cost", "Expected", "Impl", "Op", "Unavailable", "attention", "register", "simulated"]

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 
 from llmbench.errors import UsageError, nearest
+from llmbench.machine.simulated import NAME
 
 
 def unmet(needs: Sequence[str], device_type: str) -> str | None:
@@ -13,6 +14,8 @@ def unmet(needs: Sequence[str], device_type: str) -> str | None:
 
     Raises: UsageError for a need that nobody knows.
     """
+    if device_type == NAME and NAME not in needs:
+        return f"cannot run on the device {NAME}, which has the op {NAME} only"
     for need in needs:
         if need not in NEEDS:
             raise UsageError(f"unknown need {need!r}{nearest(need, NEEDS)}")
@@ -49,6 +52,7 @@ def _inductor(device_type: str) -> str | None:
 
 NEEDS: dict[str, Callable[[str], str | None]] = {
     "cuda": _cuda,
+    "simulated": lambda d: None if d == NAME else f"needs the device {NAME}, this one is {d}",
     "triton": _module("triton", "triton"),
     "inductor": _inductor,
     "flash_attn": _module("flash_attn", "flash-attn"),

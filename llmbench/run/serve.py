@@ -27,6 +27,7 @@ except ImportError as missing:
 
 from llmbench.codec import from_plain, to_plain
 from llmbench.errors import LlmbenchError, ProtocolError, UsageError
+from llmbench.machine import simulated
 from llmbench.machine.probe import describe_device, probe, versions
 from llmbench.ops.registry import catalog, load_plugins
 from llmbench.run.arguments import parse
@@ -81,7 +82,7 @@ def _open_bench(
     sys.path.extend(args.path)
     notes = load_plugins(args.plugin)
     spec = describe_device(args.device)
-    device = torch.device(spec.device)
+    device = torch.device("cpu" if spec.device == simulated.NAME else spec.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     machine = probe(spec.device)

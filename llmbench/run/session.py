@@ -62,7 +62,7 @@ def start(order: Order, listener: Listener, *, max_minutes: float | None = None)
     """
     begin = monotonic()
     suite = order.suite
-    load = load_note()
+    load = load_note() if suite.device == "cpu" else None
     code = code_of(suite.plugins, order.suite_path.parent)
     with device_lock(suite.device, uuid=order.catalog.device.uuid, run=suite.name) as lock:
         folder = _new_folder(order, code)

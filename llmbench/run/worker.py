@@ -16,6 +16,7 @@ from torch import Tensor
 
 from llmbench.machine.fingerprint import Machine
 from llmbench.machine.peaks import limit_flop_per_s
+from llmbench.machine.simulated import DEVICE
 from llmbench.measure.cache import flusher
 from llmbench.measure.check import changed, judge, poison, stale
 from llmbench.measure.clock import clock_for
@@ -51,6 +52,11 @@ class Bench:
     telemetry: Telemetry
     flush: Callable[[], object]  # makes the cache cold
 
+    @property
+    def device_type(self) -> str:
+        """cpu, cuda or simulated; the last one's tensors are on torch's cpu."""
+        return self.machine.device.split(":")[0]
+
 
 def open_bench(
     device: torch.device,
@@ -73,6 +79,7 @@ def measure_unit(unit: Unit, bench: Bench) -> None:
     """Emits one `Found` for each case of the unit, the telemetry that was taken, then `UnitDone`."""
     start = perf_counter()
     bench.ledger.enter("build")
+    DEVICE.restart(f"{unit.seed} {unit.point_id} {unit.process}")
     if "torch._dynamo" in sys.modules or any(OPS[c.op].impls[c.impl].compiled for c in unit.cases):
         forget_compiled()
     with bench.telemetry.sampling("power" in unit.probes):
@@ -108,7 +115,7 @@ def _prepare(case: Case, unit: Unit, bench: Bench, problems: dict[str, Problem])
     record = Record(case.case_id, unit.process, "ok", impl_hash=impl.source_hash)
     if case.skip is not None:
         return replace(record, status="skipped", why=case.skip)
-    reason = impl.why_unavailable(case.phase, device_type=bench.device.type) or (why_eager() if impl.compiled else None)
+    reason = impl.why_unavailable(case.phase, device_type=bench.device_type) or (why_eager() if impl.compiled else None)
     if reason is not None:
         return replace(record, status="unavailable", why=reason)
     key = json.dumps([case.phase, case.params], sort_keys=True)
@@ -182,7 +189,7 @@ def _time(group: Sequence[Prepared], unit: Unit, bench: Bench, *, order: Literal
     """Times the cases of a group together, checks each once more, and emits its record."""
     targets, ready, measure = [], [], unit.measure
     cache = Cache(measure.cache == "cold", bench.machine.llc_bytes, bench.flush)
-    cold, clock = cold_plan(group, cache, bench.device), clock_for(bench.device.type)
+    cold, clock = cold_plan(group, cache, bench.device), clock_for(bench.device_type)
     for one in group:
         bench.stage("build", one.case.case_id)
         one.record = replace(one.record, order=order)
