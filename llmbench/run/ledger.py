@@ -16,6 +16,10 @@ class Ledger:
         self._totals[self._stage] = self._totals.get(self._stage, 0.0) + now - self._since
         self._stage, self._since = stage, now
 
+    def of(self, stage: str) -> float:
+        """Seconds of that stage up to the last `enter`."""
+        return self._totals.get(stage, 0.0)
+
     def move(self, source: str, to: str, seconds: float) -> None:
         """Counts seconds of the stage `source`, over by now or still on, for another."""
         self._totals[source] = self._totals.get(source, 0.0) - seconds

@@ -6,7 +6,7 @@ interleaved blocks; then each is checked once more. Nothing gets a time that was
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Literal
@@ -202,17 +202,27 @@ def _time(group: Sequence[Prepared], unit: Unit, bench: Bench, *, order: Literal
         ready.append(one)
         targets.append(target)
     targets = in_graphs(targets, ready, clock)
+    before_s = bench.ledger.of("time")
     samples = sample(
         targets, clock=clock, target_ci=measure.target_ci, max_s=measure.max_s, min_samples=measure.min_samples,
         first_block=unit.first_block, on_block=bench.stage,
     )  # fmt: skip
-    bench.ledger.move("time", "flush", sum(s.before_s for s in samples.values()))
+    bench.ledger.enter("sampler")
+    _split(bench.ledger, samples.values(), bench.ledger.of("time") - before_s)
     if len(ready) > 1 and any(_clobbered(one) for one in ready):
         _apart_after_clobbering(ready, unit, bench)
         return
     for one, target in zip(ready, targets, strict=True):
         bench.emit(Found(_finish(one, samples[one.case.case_id], target.timer or clock.timer, bench)))
         one.work = None
+
+
+def _split(ledger: Ledger, samples: Collection[Samples], spent_s: float) -> None:
+    """Leaves with `time` what the samples themselves took; flushes and the rest of `spent_s` are the harness's."""
+    flush_s = sum(s.before_s for s in samples)
+    timed_s = sum(t * n for s in samples for t, n in zip(s.time_s, s.calls, strict=True))
+    ledger.move("time", "flush", flush_s)
+    ledger.move("time", "sampler", max(0.0, spent_s - flush_s - timed_s))
 
 
 def _apart_after_clobbering(ready: Sequence[Prepared], unit: Unit, bench: Bench) -> None:
