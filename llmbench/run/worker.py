@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from llmbench.machine.fingerprint import Machine
-from llmbench.machine.peaks import limit_flop_per_s
+from llmbench.machine.physics import impossible
 from llmbench.machine.simulated import DEVICE
 from llmbench.measure.cache import flusher
 from llmbench.measure.check import changed, judge, poison, stale
@@ -37,7 +37,6 @@ from llmbench.store.record import Check, Measurement, Record
 from llmbench.suite.case import Case
 
 FITS = 0.7  # of the free memory: what survivors may need together to be interleaved
-IMPOSSIBLE = 1.02  # times what the device can do at its highest clock: a time that cannot be
 
 
 @dataclass
@@ -244,7 +243,10 @@ def _finish(one: Prepared, samples: Samples, timer: str, bench: Bench) -> Record
         one.problem.restore()
         return failure(one.record, e, bench.device)
     middle = median_interval(samples.time_s)
-    why = why or _impossible(one, middle.median, bench.machine)
+    why = why or impossible(
+        middle.median, flop=one.record.flop, traffic_bytes=one.record.bytes, cold=one.case.cache == "cold",
+        params=one.case.params, machine=bench.machine,
+    )  # fmt: skip
     if why is not None:
         one.problem.restore()
         return replace(one.record, status="wrong", why=f"after timing: {why}")
@@ -270,19 +272,6 @@ def _recheck(one: Prepared) -> str | None:
         if movable and stale(one.work.call, movable, outputs):
             why = "gives its old outputs for new inputs"
     return why
-
-
-def _impossible(one: Prepared, time_s: float, machine: Machine) -> str | None:
-    """What no device of this kind can do, where its peak is known."""
-    params, flop = one.case.params, one.record.flop
-    clock_hz = machine.facts.get("max_sm_clock_hz")
-    limit = limit_flop_per_s(
-        machine.device_name, str(params.get("dtype")), "tf32" if params.get("matmul") == "tf32" else "ieee",
-        max_sm_clock_hz=clock_hz if isinstance(clock_hz, int | float) else None,
-    )  # fmt: skip
-    if limit is None or flop is None or flop / time_s <= IMPOSSIBLE * limit:
-        return None
-    return f"{flop / time_s / 1e12:.0f} TFLOP/s is more than the device can do ({limit / 1e12:.0f})"
 
 
 def _wait(device: torch.device) -> None:
