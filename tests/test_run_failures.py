@@ -22,7 +22,7 @@ baseline: {impl: naive}
 phases: [infer]
 axes: {seq_len: [16]}
 fixed: {num_heads: 2, num_kv_heads: 1, head_dim: 16}
-measure: {max_s: 0.02, timeout_s: 3, memory_limit: 1 GiB}
+measure: {max_s: 0.02, timeout_s: 8, memory_limit: 1 GiB}
 probes: [memory]
 """
 STATUS = {
@@ -47,8 +47,8 @@ STATUS = {
 WHY = {
     "toy_segfault": "build: worker killed by SIGSEGV",
     "toy_raise": "ValueError: no such kernel [bold]here[/bold]",
-    "toy_hang": "build took longer than 3 s (measure.timeout_s)",
-    "toy_hang_in_timing": "took longer than 3 s (measure.timeout_s)",
+    "toy_hang": "build took longer than 8 s (measure.timeout_s)",
+    "toy_hang_in_timing": "took longer than 8 s (measure.timeout_s)",
     "toy_crash_in_timing": "worker killed by SIGABRT",
     "toy_greedy": "can't allocate memory",
     "toy_wrong": "out is off by",
@@ -131,6 +131,11 @@ def test_a_failure_says_why_in_one_line(failed: Result, impl: str) -> None:
 def test_a_crash_names_the_innermost_line_of_the_thread_that_crashed(failed: Result, impl: str, function: str) -> None:
     why = next(row["why"] for row in failed.rows if row["impl"] == impl)
     assert why.endswith(f" in {function}") and 'in File "' in why, why
+
+
+def test_what_an_implementation_chose_is_recorded(failed: Result) -> None:
+    chosen = {(row["impl"], row["config"]) for row in failed.rows if row["metric"] == "time"}
+    assert ("toy_good", "block_q=16") in chosen and ("naive", None) in chosen
 
 
 def test_the_neighbours_of_a_failure_lose_nothing(failed: Result) -> None:

@@ -50,7 +50,8 @@ class Impl(Generic[P]):
     """An implementation. `needs` are looked up in `ops.needs`; `backward_on` are the device types that have a backward.
 
     `mutates` names inputs that it may change, `graphable` says that it can be captured in a CUDA graph, `compiled` that
-    its first call compiles (and is timed apart as `compile_time`).
+    its first call compiles (and is timed apart as `compile_time`). Where the function that `setup` gives has an
+    attribute `config`, a text or a function that gives one, it is recorded: what autotuning chose, for example.
     """
 
     name: str

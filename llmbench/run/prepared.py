@@ -73,6 +73,12 @@ class Prepared:
     fn: Callable[..., Any]
     work: Work | None = field(default=None)
 
+    @property
+    def config(self) -> str | None:
+        """What the implementation chose for this case, where it says so."""
+        told = getattr(self.fn, "config", None)
+        return None if told is None else str(told() if callable(told) else told)
+
     def make_work(self, device: torch.device) -> Work:
         """The calls of its phase; for bwd the forward runs here."""
         self.restore()

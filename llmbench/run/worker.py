@@ -238,7 +238,7 @@ def _finish(one: Prepared, samples: Samples, timer: str, bench: Bench) -> Record
         return failure(one.record, samples.error, bench.device)
     bench.stage("recheck", one.case.case_id)
     try:
-        why = _recheck(one)
+        why, config = _recheck(one), one.config
     except Exception as e:
         one.problem.restore()
         return failure(one.record, e, bench.device)
@@ -257,7 +257,7 @@ def _finish(one: Prepared, samples: Samples, timer: str, bench: Bench) -> Record
         sample_block=samples.block, sample_calls=samples.calls, sample_flags=flags, stop_reason=samples.stop_reason,
         timer=timer,
     )  # fmt: skip
-    return replace(one.record, measurements=[time, *one.record.measurements, *extra])
+    return replace(one.record, config=config, measurements=[time, *one.record.measurements, *extra])
 
 
 def _recheck(one: Prepared) -> str | None:
