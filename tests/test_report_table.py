@@ -134,6 +134,13 @@ def test_flags_stand_beside_the_numbers_they_weaken():
     assert "noisy, grad off" in printed(rows, 160)
 
 
+def test_a_skewed_interval_shows_its_two_sides_and_says_how_to_read_them():
+    skewed = ((0.95e-3, 0.95e-3, 1e-3, 1.4e-3, 1.4e-3), (1e-3,), (4e-3,))
+    assert "  -5/+40%  " in line_of(printed(timed(skewed)), "naive")
+    assert "-5/+40%: the two sides of one that is ±10% or wider" in " ".join(printed(timed(skewed)).split())
+    assert "two sides" not in printed(timed())
+
+
 def test_an_unpaired_speedup_is_marked():
     text = printed(timed(order="apart"))
     assert "~0.500x" in text

@@ -14,12 +14,14 @@ from llmbench.report.scale import (
     BYTE_RATES,
     FLOP_RATES,
     TIMES,
+    WIDE,
     Scale,
     bytes_text,
     digits,
     percent_text,
     scale_of,
     scaled,
+    spread_text,
 )
 from llmbench.suite.catalog import Scalar
 
@@ -89,11 +91,11 @@ def columns_of(summary: Summary) -> Columns:
 
 def cells_of(line: Line, columns: Columns, *, time_unit: Scale) -> dict[str, str]:
     """The cells of a line that is `ok`, by column; the same keys as the headings."""
-    half_width, ratio, tokens = line.time and line.time.half_width, line.speedup, line.rates.tokens_per_s
+    ratio, tokens = line.speedup, line.rates.tokens_per_s
     rate = rate_of(line, by_flop=columns.by_flop)
     cells = {
         "time": scaled(line.time and line.time.value, time_unit),
-        "spread": "" if half_width is None else f"±{percent_text(half_width, 2 if half_width < 0.1 else 0)}",
+        "spread": _spread(line.time),
         "rate": "" if rate is None else scaled(rate.value, columns.rate, 3, unit=False),
         "peak": percent_text(peak_of(line, by_flop=columns.by_flop), 1),
         "tokens": "" if tokens is None else digits(tokens.value),
@@ -186,6 +188,8 @@ def legend(summary: Summary, columns: Columns, *, best: str = "*") -> list[str]:
         texts.append("± half its 95 % CI over processes")
     if "range" in bases:
         texts.append("± half the range of the CIs of its processes, too few for a CI over processes")
+    if any(_spread(line.time).startswith("-") for line in timed):
+        texts.append(f"-5/+40%: the two sides of one that is ±{percent_text(WIDE)} or wider")
     if "speedup" in columns.headings:
         paired = any(line.speedup and line.speedup.paired for line in timed)
         texts.append("speed-up: time of the baseline over that of the case" + (", paired by block" if paired else ""))
@@ -227,6 +231,12 @@ def _bundle(labels: Mapping[str, Mapping[str, Scalar]], constants: Mapping[str, 
     return " · ".join(
         f"{label}: {named({k: v for k, v in sets.items() if k not in constants})}" for label, sets in labels.items()
     )
+
+
+def _spread(time_s: Estimate | None) -> str:
+    if time_s is None or time_s.low is None or time_s.high is None or time_s.half_width is None:
+        return ""
+    return spread_text(time_s.value, time_s.low, time_s.high)
 
 
 def _ratio(value: float, paired: bool) -> str:
