@@ -41,6 +41,13 @@ def test_a_line_reads_time_rate_peak_and_speedup():
     assert next(line for line in text.splitlines() if line.startswith("* ")).startswith("* flash")
 
 
+def test_every_line_that_is_not_told_from_the_fastest_is_marked():
+    text = printed(timed(((1e-3, 1.5e-3), (1e-3, 1.5e-3), (4e-3,))))
+    marked = [line.split()[1] for line in text.splitlines() if line.startswith("* ") and " ms " in line]
+    assert marked == ["naive", "flash"] * 2
+    assert "* fastest of its point, or not told from it" in " ".join(text.split())
+
+
 def test_points_are_titled_by_what_varies_and_constants_said_once():
     text = printed(timed())
     assert "fwd heads=mha" in text

@@ -178,7 +178,7 @@ def heading(facts: Facts) -> list[tuple[str, str]]:
 
 
 def legend(summary: Summary, columns: Columns, *, best: str = "*") -> list[str]:
-    """How to read the table: only what it shows. `best` is how the fastest line of a point is marked."""
+    """How to read the table: only what it shows. `best` is how the fastest lines of a point are marked."""
     timed = [line for line in summary.lines if line.time is not None]
     bases = {line.time.basis for line in timed if line.time is not None}
     texts = ["time: median of one call"]
@@ -199,7 +199,7 @@ def legend(summary: Summary, columns: Columns, *, best: str = "*") -> list[str]:
     if any(line.speedup and not line.speedup.paired for line in timed):
         texts.append("~ not paired, so drift between the two is in it")
     if any(line.best for line in timed):
-        texts.append(f"{best} least time of its point")
+        texts.append(f"{best} fastest of its point, or not told from it")
     return texts
 
 
