@@ -1,7 +1,7 @@
 """A summary in words, the same for terminal and markdown: titles, cells, notes, reasons. Nothing is escaped yet."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
@@ -48,6 +48,7 @@ class Aside:
     status: str
     where: str
     why: str
+    told: frozenset[str]  # the case ids whose reason is `why` to the letter; others differ from it in numbers
 
 
 def named(facts: Mapping[str, Scalar]) -> str:
@@ -125,12 +126,31 @@ def peak_of(line: Line, *, by_flop: bool) -> float | None:
 
 def notes_of(line: Line) -> list[str]:
     """What weakens the numbers of a line, in a word or two each."""
-    words = {"few_samples": "few samples", "host_bound": "host-bound", "processes_differ": "processes differ"}
-    notes = [
-        words.get(f.name, f.name) + ("" if f.share is None or f.name == "noisy" else f" {percent_text(f.share)}")
-        for f in line.flags
+    return [
+        word + ("" if share is None or word == "noisy" else f" {percent_text(share)}") for word, share in _weak(line)
     ]
-    return [*notes, *(["grad off"] if line.grad == "off" and line.phase != "infer" else [])]
+
+
+def letters_of(line: Line) -> str:
+    """The same, a letter each, for where there is no room: `np`."""
+    return "".join(word[0] for word, _ in _weak(line))
+
+
+def letters_legend(lines: Iterable[Line]) -> str:
+    """`n noisy, p processes differ (up to 30%)`: the letters of these lines."""
+    found: dict[str, float] = {}
+    for word, share in (weak for line in lines for weak in _weak(line)):
+        found[word] = max(found.get(word, 0.0), 0.0 if word == "noisy" else share or 0.0)
+    return ", ".join(f"{w[0]} {w}" + (f" (up to {percent_text(most)})" if most else "") for w, most in found.items())
+
+
+def _weak(line: Line) -> Iterator[tuple[str, float | None]]:
+    """Each flag as a word, no two with the same first letter, and its share."""
+    words = {"few_samples": "few samples", "host_bound": "host-bound", "processes_differ": "processes differ"}
+    for flag in line.flags:
+        yield words.get(flag.name, flag.name), flag.share
+    if line.grad == "off" and line.phase != "infer":
+        yield "grad off", None
 
 
 def set_aside(summary: Summary) -> set[str]:
@@ -151,10 +171,24 @@ def asides(summary: Summary) -> list[Aside]:
             groups.setdefault((name_of(line), line.status, alike), []).append(line)
     return [
         Aside(
-            name, status, _where(lines, [x for x in summary.lines if name_of(x) == name]), lines[0].why or "no reason"
+            name,
+            status,
+            where=_where(lines, [x for x in summary.lines if name_of(x) == name]),
+            why=lines[0].why or "no reason",
+            told=frozenset(x.case_id for x in lines if x.why == lines[0].why),
         )
         for (name, status, _), lines in groups.items()
     ]
+
+
+def status_of(line: Line, told: Collection[str]) -> str:
+    """The status of a line, with its reason unless the line is one of the `told`, whose reason is below the table."""
+    return line.status if line.why is None or line.case_id in told else f"{line.status}: {line.why}"
+
+
+def told_below(found: Iterable[Aside]) -> set[str]:
+    """The case ids whose reason these asides tell to the letter."""
+    return {case_id for aside in found for case_id in aside.told}
 
 
 def heading(facts: Facts) -> list[tuple[str, str]]:
