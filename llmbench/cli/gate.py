@@ -39,7 +39,7 @@ def stored(
     inconclusive: Annotated[
         OnInconclusive, typer.Option("--inconclusive", help="Whether INCONCLUSIVE exits 5 or counts as a pass.")
     ] = OnInconclusive.fail,
-    everything: Annotated[bool, typer.Option("--all", help="Also the cases that passed, one by one.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also what passed or has no result, one by one.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="A markdown table.")] = False,
     as_json: AsJson = False,
     junit_file: Annotated[

@@ -167,18 +167,39 @@ def asides(summary: Summary) -> list[Aside]:
     groups: dict[tuple[str, str, str], list[Line]] = {}
     for line in summary.lines:
         if line.status != "ok":
-            alike = re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "#", line.why or "")
-            groups.setdefault((name_of(line), line.status, alike), []).append(line)
+            groups.setdefault((name_of(line), line.status, alike(line.why or "")), []).append(line)
     return [
         Aside(
             name,
             status,
-            where=_where(lines, [x for x in summary.lines if name_of(x) == name]),
+            where=which([x.point for x in lines], [x.point for x in summary.lines if name_of(x) == name]),
             why=lines[0].why or "no reason",
             told=frozenset(x.case_id for x in lines if x.why == lines[0].why),
         )
         for (name, status, _), lines in groups.items()
     ]
+
+
+def alike(reason: str) -> str:
+    """The reason without its numbers: reasons that differ in these alone are one."""
+    return re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "#", reason)
+
+
+def which(chosen: Sequence[Mapping[str, Scalar]], among: Sequence[Mapping[str, Scalar]]) -> str:
+    """The fewest facts that name exactly the `chosen` cases among all; else the first few of them, one by one."""
+
+    def count(facts: Mapping[str, Scalar]) -> int:
+        return sum(all(case.get(k) == v for k, v in facts.items()) for case in among)
+
+    shared = {k: v for k, v in chosen[0].items() if all(case.get(k) == v for case in chosen)}
+    for key in list(shared):
+        fewer = {k: v for k, v in shared.items() if k != key}
+        if count(fewer) == len(chosen):
+            shared = fewer
+    if count(shared) == len(chosen):
+        return named(shared)
+    more = len(chosen) - SHOWN_CASES
+    return "; ".join(map(named, chosen[:SHOWN_CASES])) + (f"; and {more} more" if more > 0 else "")
 
 
 def status_of(line: Line, told: Collection[str]) -> str:
@@ -240,24 +261,6 @@ def legend(summary: Summary, columns: Columns, *, best: str = "*") -> list[str]:
 def _wall_text(wall_s: float) -> str:
     """How long a run took: `95 s`, `12 min`; nothing where it is unknown."""
     return "" if wall_s <= 0 else f"{wall_s:.0f} s" if wall_s < 120 else f"{wall_s / 60:.0f} min"
-
-
-def _where(lines: Sequence[Line], all_of_it: Sequence[Line]) -> str:
-    """The fewest facts that name exactly these lines among `all_of_it`; else the titles of the first few."""
-    shared = {k: v for k, v in lines[0].point.items() if all(line.point.get(k) == v for line in lines)}
-    for key in list(shared):
-        fewer = {k: v for k, v in shared.items() if k != key}
-        if _count(fewer, all_of_it) == len(lines):
-            shared = fewer
-    if _count(shared, all_of_it) == len(lines):
-        return named(shared)
-    titles = [title_of(line) for line in lines]
-    more = len(titles) - SHOWN_CASES
-    return "; ".join(titles[:SHOWN_CASES]) + (f"; and {more} more" if more > 0 else "")
-
-
-def _count(facts: Mapping[str, Scalar], lines: Sequence[Line]) -> int:
-    return sum(all(line.point.get(k) == v for k, v in facts.items()) for line in lines)
 
 
 def _bundle(labels: Mapping[str, Mapping[str, Scalar]], constants: Mapping[str, Scalar]) -> str:
