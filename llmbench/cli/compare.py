@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from llmbench.analyze.compare import compare
+from llmbench.analyze.compare import compare, refuse_disjoint
 from llmbench.cli.options import RESULTS, AsJson, Results
 from llmbench.cli.output import check_file, save
 from llmbench.errors import UsageError
@@ -36,6 +36,7 @@ def command(
     if html is not None:
         check_file("--html", html)
     found = compare(read_evidence(find_run(a, results)), read_evidence(find_run(b, results)))
+    refuse_disjoint(found)
     if html is not None:
         page = render_page(
             title=f"{found.b.run_id} (B) against {found.a.run_id} (A)", facts=found.facts, panels=panels_of(found)
