@@ -102,12 +102,12 @@ STEADY = (1.00e-3, 1.01e-3, 0.99e-3)  # s, process medians that differ by a perc
 def stored_run(
     folder: Path, times: Mapping[str, Sequence[float]], *, memory: Mapping[str, Sequence[int]] | None = None,
     failed: Mapping[str, tuple[Status, str]] | None = None, key: str = "one", complete: bool = True,
-    **changes: Any,
+    hashes: Mapping[str, str] | None = None, **changes: Any,
 ) -> Path:  # fmt: skip
     """A run on disk: process medians of time (s) by implementation, in the first point of the example's suite.
 
     `memory`: peak bytes a process, 1 MiB where not named; `failed`: implementations without a result; `key` tells the
-    device from others; `changes` go to the header.
+    device from others; `hashes`: of the code of implementations; `changes` go to the header.
     """
     header = make_run([], **changes).manifest.header
     header = replace(header, run_id=folder.name, machine=replace(header.machine, key={"name": key}))
@@ -118,10 +118,13 @@ def stored_run(
         for process, (median, peak) in enumerate(zip(medians, peaks, strict=True)):
             samples = [median * (1 + 1e-4 * (i - 5)) for i in range(11)]
             timed = Measurement("time", median, low=samples[1], high=samples[9], samples=samples, timer="event")
-            record = Record(cases[impl].case_id, process, "ok", measurements=[timed, Measurement("peak_memory", peak)])
+            measured = [timed, Measurement("peak_memory", peak)]
+            code = (hashes or {}).get(impl)
+            record = Record(cases[impl].case_id, process, "ok", measurements=measured, impl_hash=code)
             found.append((cases[impl], record))
     for impl, (status, why) in (failed or {}).items():
-        found.append((cases[impl], Record(cases[impl].case_id, 0, status, why)))
+        code = (hashes or {}).get(impl)
+        found.append((cases[impl], Record(cases[impl].case_id, 0, status, why, impl_hash=code)))
     folder.mkdir(parents=True)
     write_run(folder, Manifest(header, complete, {}), found, [])
     return folder

@@ -58,6 +58,29 @@ def test_the_baseline_has_no_speedup_and_the_fastest_is_marked():
     assert not flex.best
 
 
+WAVE = [1e-3 * (1 + 0.3 * (i % 5)) for i in range(20)]  # drift that hits every implementation of a block alike
+
+
+@pytest.mark.parametrize(
+    ("naive", "flash", "best"),
+    [
+        ([1.02 * t for t in WAVE], WAVE[::-1], ["naive", "flash"]),  # their intervals overlap, and no pair tells
+        ([1.02 * t for t in WAVE], WAVE, ["flash"]),  # they overlap, but every pair says the same
+        (SLOW, FAST, ["flash"]),
+        ([1.1e-3] * 3, [1.0e-3] * 3, ["naive", "flash"]),  # too few samples for an interval
+    ],
+)
+def test_all_that_cannot_be_told_from_the_fastest_are_best(naive, flash, best):
+    assert [x.impl for x in summarise(make_run(three(naive, flash)[:2])).lines if x.best] == best
+
+
+def test_what_does_not_pair_is_told_apart_by_intervals_that_do_not_overlap():
+    near, far = (three(flash=FAST, naive=[t * f for t in WAVE], order="apart") for f in (0.7, 0.9))
+    assert [[x.best for x in summarise(make_run(rows)).lines[:2]] for rows in (near, far)] == [
+        [True, True], [False, True],
+    ]  # fmt: skip
+
+
 def test_a_line_alone_is_not_the_best():
     assert not summarise(make_run(three()[:1])).lines[0].best
 

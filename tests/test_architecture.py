@@ -190,3 +190,15 @@ def test_no_file_is_longer_than_a_noun() -> None:
 
 def test_every_file_opens_with_a_sentence() -> None:
     assert [name for name, tree in TREES.items() if not ast.get_docstring(tree)] == []
+
+
+def test_an_import_is_deferred_only_for_what_it_costs() -> None:
+    stdlib = set(sys.stdlib_module_names)
+    needless = [
+        f"{name} -> {i.module}"
+        for name in TREES
+        for i in IMPORTS[name]
+        if i.deferred and i.module in TREES and part(i.module) != "cli"  # a command waits until it is asked for
+        and not {m for m in closure(i.module) if m not in TREES} - stdlib
+    ]  # fmt: skip
+    assert not needless

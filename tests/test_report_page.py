@@ -246,7 +246,10 @@ def test_mistakes_in_the_options_of_report_are_told(llmbench: Callable[..., Any]
     llmbench("run", tiny)
     assert "--dashboard says what to plot" in llmbench("report", "--dashboard", "attention", rc=2).stderr
     assert "one run at a time" in llmbench("report", "latest", "latest", "--json", rc=2).stderr
-    assert "cannot write it: No such file" in llmbench("report", "--html", "no/such/page.html", rc=2).stderr
+    assert (
+        "--html no/such/page.html: cannot be written: No such file"
+        in llmbench("report", "--html", "no/such/page.html", rc=2).stderr
+    )
     (tmp_path / "kaleido.py").write_text("raise ImportError")
     told = llmbench("report", "--png", "plots", "--html", "p.html", rc=3, PYTHONPATH=str(tmp_path)).stderr
     assert "wrote p.html" in told and "--png needs kaleido and a Chromium" in told

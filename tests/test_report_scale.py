@@ -2,7 +2,17 @@
 
 import pytest
 
-from llmbench.report.scale import BYTE_RATES, FLOP_RATES, bytes_text, digits, percent_text, scale_of, scaled, time_text
+from llmbench.report.scale import (
+    BYTE_RATES,
+    FLOP_RATES,
+    bytes_text,
+    digits,
+    percent_text,
+    scale_of,
+    scaled,
+    spread_text,
+    time_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -63,3 +73,17 @@ def test_digits_go_to_an_exponent_only_far_out():
     assert [digits(v, 3) for v in (1.005e-6, 1e-7, 1e15, 123456.0, -2.5)] == [
         "0.00000100", "1.00e-07", "1.00e+15", "123456", "-2.50",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (0.99, 1.02, "±1.50%"),
+        (0.9, 1.0998, "±9.99%"),
+        (0.95, 1.4, "-5/+40%"),
+        (1.0, 1.2, "-0/+20%"),
+        (0.2, 13.0, "-80/+1200%"),
+    ],
+)
+def test_a_wide_spread_has_two_sides(low, high, text):
+    assert spread_text(1.0, low, high) == text

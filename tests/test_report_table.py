@@ -2,14 +2,16 @@
 
 import io
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from example_runs import cases_of, make_row, make_run, make_suite, time_row
 from rich.cells import cell_len
 from rich.console import Console
 
-from llmbench.analyze.summary import summarise
+from llmbench.analyze.summary import Flag, FlagName, summarise
 from llmbench.report import table
+from llmbench.report.words import letters_of
 from llmbench.store.record import WORST_FIRST
 
 WIDTHS = [80, 100, 160]
@@ -39,6 +41,13 @@ def test_a_line_reads_time_rate_peak_and_speedup():
     ]  # fmt: skip
     assert line_of(text, "flash").split()[-1] == "baseline"
     assert next(line for line in text.splitlines() if line.startswith("* ")).startswith("* flash")
+
+
+def test_every_line_that_is_not_told_from_the_fastest_is_marked():
+    text = printed(timed(((1e-3, 1.5e-3), (1e-3, 1.5e-3), (4e-3,))))
+    marked = [line.split()[1] for line in text.splitlines() if line.startswith("* ") and " ms " in line]
+    assert marked == ["naive", "flash"] * 2
+    assert "* fastest of its point, or not told from it" in " ".join(text.split())
 
 
 def test_points_are_titled_by_what_varies_and_constants_said_once():
@@ -80,8 +89,8 @@ def test_a_narrow_terminal_gives_up_the_interval_first():
 @pytest.mark.parametrize("status", WORST_FIRST[:-1])
 def test_every_status_is_shown_with_its_reason(status):
     text = printed([*timed()[:2], make_row(cases_of(make_suite())[2], status=status, why="the reason")])
-    assert status in text
-    assert "the reason" in text
+    assert line_of(text, "flex").split() == ["flex", status] or status == "unavailable"
+    assert text.count("the reason") == 1
 
 
 def test_what_is_unavailable_everywhere_is_said_once():
@@ -103,6 +112,8 @@ def test_reasons_that_differ_in_numbers_alone_are_said_once():
     assert "naive: oom" in tail
     assert "tried 1.5 GiB" in tail
     assert "tried 2.5 GiB" not in tail
+    rows = [line.split() for line in text.splitlines() if line.startswith("  naive ")]
+    assert rows == [["naive", "oom"], ["naive", "oom:", "tried", "2.5", "GiB"]]  # what is not told below stays
 
 
 def test_a_reason_says_where_it_holds_in_the_fewest_words():
@@ -118,7 +129,7 @@ def test_hostile_text_is_shown_as_text(width):
     text = printed([*timed()[:2], make_row(case, status="error", why=hostile)], width)
     assert "\x1b" not in text
     assert "[red]flex[/red] next" in text
-    assert "[bold]x[/bold] a|b :smile: \\x1b[2J" in text
+    assert "[bold]x[/bold] a|b :smile: \\x1b[2J" in " ".join(text.split())
     assert text.count("y") >= 10_000
     assert max(cell_len(line) for line in text.splitlines()) <= width
 
@@ -132,6 +143,40 @@ def test_a_name_of_ten_thousand_characters_leaves_the_numbers_in_sight():
 def test_flags_stand_beside_the_numbers_they_weaken():
     rows = timed(((2e-3, 2.4e-3), (1e-3,), (4e-3,)), grad="off")
     assert "noisy, grad off" in printed(rows, 160)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_row_stays_on_one_line_with_its_notes_as_letters_where_words_have_no_room(width):
+    samples = [1e-3 * (1 + i % 7 / 200) for i in range(30)]
+    cases = cases_of(make_suite())
+    rows = [time_row(c, samples=[t * (1 + 0.2 * p) for t in samples], process=p, flop=1e11, grad="off")
+            for c in cases for p in range(3)]  # fmt: skip
+    text = printed(rows, width)
+    told = [line for line in text.splitlines() if line[2:].startswith(("naive", "flash", "flex"))]
+    assert len(told) == 6 and all(" ms " in line or " µs " in line for line in told)
+    assert all(line.endswith("  npg" if width < 160 else "  noisy, processes differ 40%, grad off") for line in told)
+    legend = "n noisy, p processes differ (up to 40%), g grad off"
+    assert (legend in " ".join(text.split())) == (width < 160)
+
+
+def test_letters_of_notes_differ():
+    words = [
+        replace(summarise(make_run(timed())).lines[0], flags=(Flag(name),), grad=None) for name in get_args(FlagName)
+    ]
+    letters = [letters_of(line) for line in words]
+    assert len({*letters, "g"}) == len(words) + 1 and set(map(len, letters)) == {1}
+
+
+def test_the_interval_gets_compact_before_it_is_given_up():
+    lines = [line_of(printed(timed(), width), "naive") for width in (70, 66, 60)]
+    assert [line.split()[7:] for line in lines] == [["[0.500,", "0.500]"], ["0.500–0.500"], []]
+
+
+def test_a_skewed_interval_shows_its_two_sides_and_says_how_to_read_them():
+    skewed = ((0.95e-3, 0.95e-3, 1e-3, 1.4e-3, 1.4e-3), (1e-3,), (4e-3,))
+    assert "  -5/+40%  " in line_of(printed(timed(skewed)), "naive")
+    assert "-5/+40%: the two sides of one that is ±10% or wider" in " ".join(printed(timed(skewed)).split())
+    assert "two sides" not in printed(timed())
 
 
 def test_an_unpaired_speedup_is_marked():

@@ -7,6 +7,7 @@ from typing import Literal
 from llmbench.analyze.change import DETERMINISTIC, Basis, Change, change
 from llmbench.analyze.facts import Facts
 from llmbench.analyze.summary import Line, Summary, summarise
+from llmbench.errors import UsageError
 from llmbench.metrics import METRICS
 from llmbench.store.origin import Evidence
 from llmbench.store.query import Row
@@ -25,6 +26,7 @@ WORST_FIRST: tuple[Kind, ...] = (
 """Kinds of a case or a metric, most pressing first. `unclear`: a change as large as counts, on too little evidence."""
 
 NOT_RUN = frozenset({"skipped", "unavailable"})
+CODE_CHANGED = "code of the implementation changed"
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Pair:
     changes: tuple[Change, ...]
     kinds: dict[str, Kind]  # metric -> what kind of change it is
     kind: Kind
-    notes: tuple[str, ...]  # what differs in how it was measured
+    notes: tuple[str, ...]  # what differs in how it was measured, and in what
+    code_changed: bool | None  # whether the file that holds the implementation differs; None where that is unknown
 
     def change(self, metric: str) -> Change | None:
         """The change of that metric, or None."""
@@ -89,6 +92,11 @@ class Comparison:
         """The metrics that any case has on a side, in the order of the package."""
         seen = {c.metric for p in self.pairs for c in p.changes}
         return tuple(name for name in METRICS if name in seen)
+
+    @property
+    def code_changed(self) -> tuple[str, ...]:
+        """The implementations whose code differs between A and B."""
+        return tuple(sorted({str(p.facts["impl"]) for p in self.pairs if p.code_changed}))
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,19 @@ def compare(a: Evidence, b: Evidence, *, names: tuple[str, str] = ("A", "B")) ->
     sides = side_of(a), side_of(b)
     warnings = (*_warnings(*sides, pairs, names), *_weaknesses((of_a, of_b), sides, names))
     return Comparison(*sides, tuple(pairs), warnings, (of_a.facts, of_b.facts))
+
+
+def refuse_disjoint(comparison: Comparison) -> None:
+    """Raises: UsageError when no case is in both runs."""
+    if any(p.a and p.b for p in comparison.pairs):
+        return
+    of_a = sum(p.a is not None for p in comparison.pairs)
+    sides = (("A", comparison.a, of_a), ("B", comparison.b, len(comparison.pairs) - of_a))
+    told = [f"{name} {s.folder} has {n} case{'' if n == 1 else 's'} of suite {s.suite}" for name, s, n in sides]
+    raise UsageError(
+        f"no case is in both runs: {', '.join(told)}; wanted: two runs that share op, implementations, phases and "
+        "parameters, as two runs of one suite on the same kind of device do"
+    )
 
 
 def forest(comparison: Comparison, metric: str = "time") -> tuple[ForestRow, ...]:
@@ -169,6 +190,7 @@ def _pair(
     kinds = {c.metric: kind_of(c, tau) for c in changes}
     a, b = _seen(line_a), _seen(line_b)
     facts: dict[str, Scalar] = {"impl": line.impl, "phase": line.phase, **line.point, **line.variant}
+    code_changed = _code_changed(rows_a, rows_b)
     return Pair(
         case_id=line.case_id,
         label=" ".join([line.impl, line.phase, *(f"{k}={v}" for k, v in facts.items() if k not in ("impl", "phase"))]),
@@ -178,8 +200,17 @@ def _pair(
         changes=tuple(changes),
         kinds=kinds,
         kind=_kind(a, b, kinds.values()),
-        notes=tuple(_notes(line_a, line_b, names)) if line_a and line_b else (),
-    )
+        notes=(
+            *([CODE_CHANGED] if code_changed else []),
+            *(_notes(line_a, line_b, names) if line_a and line_b else ()),
+        ),
+        code_changed=code_changed,
+    )  # fmt: skip
+
+
+def _code_changed(rows_a: Iterable[Row], rows_b: Iterable[Row]) -> bool | None:
+    a, b = ({r.impl_hash for r in rows if r.impl_hash} for rows in (rows_a, rows_b))
+    return a != b if a and b else None
 
 
 def kind_of(change: Change, tau: float) -> Kind:

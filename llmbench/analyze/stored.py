@@ -2,7 +2,8 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from statistics import median
+from typing import Literal, NamedTuple
 
 from llmbench.analyze.compare import Side, compare, side_of
 from llmbench.analyze.verdict import WORST_FIRST, Verdict, Word, judge, limits_of
@@ -19,6 +20,15 @@ EXIT_CODES: tuple[tuple[int, frozenset[Word]], ...] = (
 """The first that applies; 0 if none does. Usage, 2, comes before them all: it is raised."""
 
 Inconclusive = Literal["fail", "pass"]
+
+
+class Sight(NamedTuple):
+    """What a gate could see: the minimum detectable effects, as shares, of the times that passed."""
+
+    cases: int
+    median: float
+    worst: float
+    worst_case: Verdict
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,18 @@ class Outcome:
         """Cases by verdict, worst first."""
         words = [v.word for v in self.verdicts]
         return {word: n for word in WORST_FIRST if (n := words.count(word))}
+
+    @property
+    def sight(self) -> Sight | None:
+        """How weak a pass of time may be; None where no time passed."""
+        passed = [
+            (f.detectable, v) for v in self.verdicts for f in v.findings if (f.metric, f.word) == ("time", "PASS")
+        ]
+        known = [(share, verdict) for share, verdict in passed if share is not None]
+        if not known:
+            return None
+        worst, case = max(known, key=lambda found: found[0])
+        return Sight(len(known), median(share for share, _ in known), worst, case)
 
 
 def gate(base: Evidence, head: Evidence, *, inconclusive: Inconclusive = "fail") -> Outcome:

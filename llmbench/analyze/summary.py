@@ -61,7 +61,7 @@ class Line:
     grad: str | None
     check_kind: str | None
     flags: tuple[Flag, ...]
-    best: bool = False  # the least time of its point, where there are several
+    best: bool = False  # has the least time of its point, or cannot be told from it, where there are several
 
     def flag(self, name: FlagName) -> Flag | None:
         """The flag of that name, or None."""
@@ -121,11 +121,30 @@ class _Names(NamedTuple):
 def _point_lines(cases: Sequence[list[Row]], suite: Suite, names: _Names) -> list[Line]:
     baselines = [rows for rows in cases if rows[0].is_baseline]
     lines = [_line(rows, baselines, suite, names) for rows in cases]
-    timed = [line for line in lines if line.time is not None]
+    timed = [(line.time.value, line, rows) for line, rows in zip(lines, cases, strict=True) if line.time is not None]
     if len(timed) < 2:
         return lines
-    best = min(timed, key=lambda line: line.time.value if line.time else 0.0)
-    return [replace(line, best=line is best) for line in lines]
+    _, fastest, its_rows = min(timed, key=lambda found: found[0])
+    best = {
+        line.case_id
+        for _, line, rows in timed
+        if line is fastest or not _is_slower(line, rows, fastest, its_rows)
+    }  # fmt: skip
+    return [replace(line, best=line.case_id in best) for line in lines]
+
+
+def _is_slower(line: Line, rows: Sequence[Row], fastest: Line, its_rows: Sequence[Row]) -> bool:
+    """Whether a case can be told from the fastest of its point.
+
+    Intervals that do not overlap tell them apart, which is quick; else the ratio of the two, paired by blocks, whose
+    interval does not hold 1. Where too few samples leave no interval, nothing does.
+    """
+    low, high = line.time and line.time.low, fastest.time and fastest.time.high
+    if low is not None and high is not None and low > high:
+        return True
+    known = line.speedup if fastest.is_baseline else None
+    ratio = known or paired_ratio(_whole(its_rows, "time"), _whole(rows, "time"))
+    return ratio is not None and ratio.high is not None and ratio.high < 1
 
 
 def _line(rows: list[Row], baselines: Sequence[list[Row]], suite: Suite, names: _Names) -> Line:

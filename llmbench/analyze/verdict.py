@@ -1,11 +1,12 @@
 """Verdicts: what the stored gate says of a case of a run against its baseline, each with its reason in a sentence."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from llmbench.analyze.change import DETERMINISTIC, Change
 from llmbench.analyze.compare import NOT_RUN, TAU, Pair, Seen
+from llmbench.suite.catalog import Scalar
 
 MIN_PROCESSES = 3  # a side: with two, Welch's t has so few degrees of freedom that hardly anything excludes 1
 
@@ -43,6 +44,7 @@ class Verdict:
     word: Word
     reason: str
     findings: tuple[Finding, ...] = ()
+    facts: dict[str, Scalar] = field(default_factory=dict)  # what tells the case from the others
 
 
 def limits_of(gate: Mapping[str, float]) -> dict[str, float]:
@@ -54,17 +56,17 @@ def judge(pair: Pair, limits: Mapping[str, float]) -> Verdict:
     """The verdict on a case, A being the baseline and B the run: its status first, then each metric with a limit."""
     said = _by_status(pair.a, pair.b)
     if said is not None:
-        return Verdict(pair.case_id, pair.label, *said)
+        return Verdict(pair.case_id, pair.label, *said, facts=pair.facts)
     findings = tuple(
         judge_change(change, limit) for name, limit in limits.items() if (change := pair.change(name)) is not None
     )
     if not findings:
         reason = "ok on both sides, but neither has a metric that is gated"
-        return Verdict(pair.case_id, pair.label, "NO_RESULT", reason)
+        return Verdict(pair.case_id, pair.label, "NO_RESULT", reason, facts=pair.facts)
     word = min((f.word for f in findings), key=WORST_FIRST.index)
     telling = [f for f in findings if f.word != "PASS"] or list(findings)
     telling.sort(key=lambda f: WORST_FIRST.index(f.word))
-    return Verdict(pair.case_id, pair.label, word, "; ".join(f.reason for f in telling), findings)
+    return Verdict(pair.case_id, pair.label, word, "; ".join(f.reason for f in telling), findings, pair.facts)
 
 
 def judge_change(change: Change, limit: float) -> Finding:
@@ -114,10 +116,10 @@ def _exactly(a: float, b: float, change: Change, limit: float) -> tuple[Word, st
     share = f" ({(b / a - 1) * 100:+.3g} %)" if a > 0 else ""
     seen += f" against {_number(a)}{unit} in the baseline: {'+' if b > a else '-'}{_number(abs(b - a))}{unit}{share}"
     if b > a * (1 + limit):
-        return "REGRESSED", f"{seen}, more than the limit of {_percent(limit)}"
+        return "REGRESSED", f"{seen}, more than the limit of {percent(limit)}"
     if b < a / (1 + limit):
-        return "IMPROVED", f"{seen}, less by more than the limit of {_percent(limit)}"
-    return "PASS", f"{seen}, within the limit of {_percent(limit)}"
+        return "IMPROVED", f"{seen}, less by more than the limit of {percent(limit)}"
+    return "PASS", f"{seen}, within the limit of {percent(limit)}"
 
 
 def _by_processes(change: Change, limit: float) -> tuple[Word, str]:
@@ -156,7 +158,7 @@ def _counts(change: Change) -> str:
 
 def _sight(change: Change, limit: float) -> str:
     found = change.detectable(limit)
-    return f"minimum detectable effect {_percent(found)}" if found is not None else "no detectable effect known"
+    return f"minimum detectable effect {percent(found)}" if found is not None else "no detectable effect known"
 
 
 def _told(seen: Seen | None) -> str:
@@ -169,5 +171,6 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if value == int(value) and abs(value) < 2**53 else f"{value!r}"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """`3.79 %`."""
     return f"{share * 100:.3g} %" if share < 10 else "over 1000 %"

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from llmbench.analyze.compare import compare
+from llmbench.analyze.compare import compare, refuse_disjoint
 from llmbench.cli.options import RESULTS, AsJson, Results
+from llmbench.cli.output import check_file, save
 from llmbench.errors import UsageError
 from llmbench.report import compare_table
 from llmbench.report.forest import panels_of
@@ -32,15 +33,15 @@ def command(
     """Show what changed from one run to another."""
     if as_markdown + as_json > 1:
         raise UsageError("--markdown and --json: choose one")
+    if html is not None:
+        check_file("--html", html)
     found = compare(read_evidence(find_run(a, results)), read_evidence(find_run(b, results)))
+    refuse_disjoint(found)
     if html is not None:
         page = render_page(
             title=f"{found.b.run_id} (B) against {found.a.run_id} (A)", facts=found.facts, panels=panels_of(found)
         )
-        try:
-            html.write_text(page, encoding="utf-8")
-        except OSError as e:
-            raise UsageError(f"--html {html}: cannot be written: {e.strerror}") from None
+        save("--html", html, page)
     if as_json:
         print(compare_table.document(found), end="")
     elif as_markdown:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from llmbench.analyze.stored import NO_BASELINE, gate, refuse_quick
 from llmbench.cli.options import RESULTS, AsJson, Results
+from llmbench.cli.output import check_file, save
 from llmbench.errors import RunError, UsageError
 from llmbench.report import junit, verdict_table
 from llmbench.store.origin import read_evidence
@@ -38,7 +39,7 @@ def stored(
     inconclusive: Annotated[
         OnInconclusive, typer.Option("--inconclusive", help="Whether INCONCLUSIVE exits 5 or counts as a pass.")
     ] = OnInconclusive.fail,
-    everything: Annotated[bool, typer.Option("--all", help="Also the cases that passed, one by one.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also what passed or has no result, one by one.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="A markdown table.")] = False,
     as_json: AsJson = False,
     junit_file: Annotated[
@@ -51,6 +52,8 @@ def stored(
     """
     if as_markdown + as_json > 1:
         raise UsageError("--markdown and --json: choose one")
+    if junit_file is not None:
+        check_file("--junit", junit_file)
     head = read_evidence(find_run(run, results))
     refuse_quick("RUN", head)
     try:
@@ -60,10 +63,7 @@ def stored(
         raise typer.Exit(NO_BASELINE) from None
     outcome = gate(read_evidence(base_folder), head, inconclusive="pass" if inconclusive == "pass" else "fail")
     if junit_file is not None:
-        try:
-            junit_file.write_text(junit.render(outcome), encoding="utf-8")
-        except OSError as e:
-            raise UsageError(f"--junit {junit_file}: cannot be written: {e.strerror}") from None
+        save("--junit", junit_file, junit.render(outcome))
     if as_json:
         print(verdict_table.document(outcome), end="")
     elif as_markdown:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from llmbench.cli.options import AsJson, Device
+from llmbench.metrics import METRICS
 from llmbench.suite.bundled import bundled_suites
 
 
@@ -63,7 +64,6 @@ def _impls(device: str | None) -> list[dict[str, Any]]:
 
 def _metrics(_: str | None) -> list[dict[str, Any]]:
     from llmbench.analyze.derive import DERIVED
-    from llmbench.metrics import METRICS
 
     stored = [{**asdict(m), "stored": True} for m in METRICS.values()]
     return stored + [{**asdict(m), "stored": False} for m in DERIVED.values()]

@@ -1,7 +1,6 @@
 """`llmbench report`."""
 
 import gc
-import os
 import sys
 import webbrowser
 from collections.abc import Sequence
@@ -13,10 +12,10 @@ from rich.console import Console
 
 from llmbench.analyze.summary import Summary, summarise
 from llmbench.cli.options import RESULTS, Results
+from llmbench.cli.output import check_file, check_folder, save
 from llmbench.errors import UsageError
 from llmbench.report import csv, document, markdown, table
-from llmbench.report.dashboard import load_dashboard
-from llmbench.report.drawn import Drawn
+from llmbench.report.dashboard import Dashboard, load_dashboard
 from llmbench.report.page import render_page
 from llmbench.report.panels.data import PageData, page_data
 from llmbench.report.panels.draw import draw_all
@@ -67,10 +66,15 @@ def command(
     if not (html or open_it or png):
         show([summarise(run) for run in found])
         return
+    chosen = load_dashboard(dashboard, found)
+    page = _page_path(html, found) if html or open_it else None
+    if page:
+        check_file(_asked_by(html), page)
+    if png:
+        check_folder("--png", png)
     data = page_data(found)
     show(data.summaries)
-    page = _page_path(html, found) if html or open_it else None
-    _write(data, dashboard, page=page, png=png, open_it=open_it)
+    _write(data, chosen, page=page, asked_by=_asked_by(html), png=png, open_it=open_it)
 
 
 def _closed(run: str, results: Path) -> Path:
@@ -86,17 +90,19 @@ def _closed(run: str, results: Path) -> Path:
     return folder
 
 
-def _write(data: PageData, source: str | None, *, page: Path | None, png: Path | None, open_it: bool) -> None:
+def _write(
+    data: PageData, chosen: Dashboard, *, page: Path | None, asked_by: str, png: Path | None, open_it: bool
+) -> None:
     """Writes the page and the pictures that are asked for, and says where."""
-    chosen = load_dashboard(source, data.runs)
     panels = draw_all(chosen, data)
     if page:
         facts = [s.facts for s in data.summaries]
-        _save(page, render_page(title=chosen.title, facts=facts, panels=panels, labels=data.labels).encode())
+        _save(asked_by, page, render_page(title=chosen.title, facts=facts, panels=panels, labels=data.labels))
     if page and open_it and not webbrowser.open(page.resolve().as_uri()):
         print(f"llmbench: there is no browser here to open {page}", file=sys.stderr)
     if png:
-        _save_pictures(png, panels)
+        for anchor, picture in pictures(panels):
+            _save("--png", png / f"{anchor}.png", picture)
 
 
 def _page_path(html: str | None, runs: Sequence[Run]) -> Path:
@@ -105,24 +111,12 @@ def _page_path(html: str | None, runs: Sequence[Run]) -> Path:
     return path / PAGE if path.is_dir() else path
 
 
-def _save_pictures(folder: Path, panels: Sequence[Drawn]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise UsageError(f"{folder}: {e.strerror}") from e
-    for anchor, picture in pictures(panels):
-        _save(folder / f"{anchor}.png", picture)
+def _asked_by(html: str | None) -> str:
+    return "--html" if html else "--open"
 
 
-def _save(path: Path, content: bytes) -> None:
-    """The whole file or none of it."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    except OSError as e:
-        partial.unlink(missing_ok=True) if partial.parent.is_dir() else None
-        raise UsageError(f"{path}: cannot write it: {e.strerror}") from e
+def _save(option: str, path: Path, content: str | bytes) -> None:
+    save(option, path, content)
     print(f"llmbench: wrote {path}", file=sys.stderr)
 
 

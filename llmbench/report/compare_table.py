@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import exp, fsum, log
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmbench.analyze.change import Change
-from llmbench.analyze.compare import WORST_FIRST, Comparison, Kind, Pair, Seen, Side, forest
+from llmbench.analyze.compare import CODE_CHANGED, WORST_FIRST, Comparison, Kind, Pair, Seen, Side, forest
 from llmbench.codec import to_plain
 from llmbench.report.escape import markdown, one_line
 from llmbench.report.scale import MISSING, bytes_text, digits, time_text
@@ -42,12 +42,15 @@ class Row(NamedTuple):
     pair: Pair
     kind: Kind
     cells: dict[str, str]
+    notes: list[str]
 
 
 def show(comparison: Comparison, console: Console, *, everything: bool = False) -> None:
     """Prints the comparison as wide as the console is; `everything`: cases that did not change too."""
     for name, side in (("A", comparison.a), ("B", comparison.b)):
         console.print(Text(one_line(f"{name}  {side_text(side)}")), overflow="fold")
+    if comparison.code_changed:
+        console.print(Text(f"code changed: {one_line(code_text(comparison))}"), overflow="fold")
     for text in comparison.warnings:
         console.print(Text(f"warning: {one_line(text)}", style="yellow"), overflow="fold")
     told = list(status_lines(comparison))
@@ -70,6 +73,7 @@ def render(comparison: Comparison, *, everything: bool = False) -> str:
     """The comparison as markdown, ending in a newline."""
     lines = [f"# {markdown(comparison.b.run_id)} (B) against {markdown(comparison.a.run_id)} (A)", ""]
     lines += [f"- **{n}**: {markdown(side_text(s))}" for n, s in (("A", comparison.a), ("B", comparison.b))]
+    lines += [f"- **code changed**: {_short(code_text(comparison), 1000)}"] if comparison.code_changed else []
     lines += [f"- **warning**: {markdown(text)}" for text in comparison.warnings]
     told = [f"- **{p.kind}** {_short(p.label)}: {_short(text, 1000)}" for p, text in status_lines(comparison)]
     lines += ["", *told] if told else []
@@ -79,7 +83,8 @@ def render(comparison: Comparison, *, everything: bool = False) -> str:
         if rows:
             lines += ["", "| " + " | ".join(HEADINGS.values()) + " |", "|---|---:|---:|---:|---:|---:|---|"]
         for row in rows:
-            texts = [_short(text) if key == "case" else markdown(text) for key, text in row.cells.items()]
+            cells = {**row.cells, "kind": "; ".join([row.cells["kind"], *row.notes])}
+            texts = [_short(text) if key == "case" else markdown(text) for key, text in cells.items()]
             lines.append("| " + " | ".join(texts) + " |")
     return "\n".join([*lines, "", markdown(legend(comparison))]) + "\n"
 
@@ -93,14 +98,16 @@ def document(comparison: Comparison) -> str:
             change["effect"] = known.effect
         del pair["kinds"]
     body = {"schema": SCHEMA, "a": plain["a"], "b": plain["b"], "warnings": plain["warnings"]}
+    body |= {"code_changed": comparison.code_changed}
     body |= {"cases": plain["pairs"], "forest": to_plain(forest(comparison))}
     return json.dumps(body, indent=1, allow_nan=False) + "\n"
 
 
 def rows_of(comparison: Comparison, metric: str, *, everything: bool) -> list[Row]:
     """The rows of a metric, worst first, then furthest from 1."""
+    notes_of = _noting(comparison)
     found = [
-        Row(pair, pair.kinds[metric], _cells(pair, change, pair.kinds[metric]))
+        Row(pair, pair.kinds[metric], _cells(pair, change, pair.kinds[metric]), notes_of(pair))
         for pair in comparison.pairs
         if (change := pair.change(metric)) is not None and (everything or pair.kinds[metric] != "same")
     ]
@@ -109,9 +116,15 @@ def rows_of(comparison: Comparison, metric: str, *, everything: bool) -> list[Ro
 
 def status_lines(comparison: Comparison) -> Iterator[tuple[Pair, str]]:
     """The cases that are not ok on both sides, and how they fared."""
+    notes_of = _noting(comparison)
     for pair in comparison.pairs:
         if pair.a is None or pair.b is None or not pair.a.status == pair.b.status == "ok":
-            yield pair, f"{_seen(pair.a)} → {_seen(pair.b)}"
+            yield pair, "; ".join([f"{_seen(pair.a)} → {_seen(pair.b)}", *notes_of(pair)])
+
+
+def code_text(comparison: Comparison) -> str:
+    """`flash, naive (the file that holds the implementation)`: whose code differs."""
+    return f"{', '.join(comparison.code_changed)} (the file that holds the implementation)"
 
 
 def tally(comparison: Comparison, metric: str) -> str:
@@ -159,9 +172,16 @@ def _table(rows: Sequence[Row], width: int) -> Table:
     for row in rows:
         style = STYLES.get(row.kind, "")
         table.add_row(*(Text(one_line(row.cells[k]), style=style if k in ("effect", "kind") else "") for k in keys))
-        if row.pair.notes:
-            table.add_row(Text(f"  {one_line(', '.join(row.pair.notes))}", style="yellow"))
+        if row.notes:
+            table.add_row(Text(f"  {one_line(', '.join(row.notes))}", style="yellow"))
     return table
+
+
+def _noting(comparison: Comparison) -> Callable[[Pair], list[str]]:
+    """The notes of a pair, less that its code changed where that is true of all that changed: the head says it once."""
+    moved = [p for p in comparison.pairs if p.a and p.b and p.kind not in ("same", "no result")]
+    once = all(p.code_changed for p in moved)
+    return lambda pair: [note for note in pair.notes if not (once and note == CODE_CHANGED)]
 
 
 def _cells(pair: Pair, change: Change, kind: Kind) -> dict[str, str]:

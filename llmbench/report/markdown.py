@@ -1,6 +1,6 @@
 """The report as markdown, for pull requests and notes: a table a point."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from llmbench.analyze.summary import Line, Summary
 from llmbench.report.escape import markdown
@@ -14,8 +14,10 @@ from llmbench.report.words import (
     name_of,
     notes_of,
     set_aside,
+    status_of,
     time_unit_of,
     title_of,
+    told_below,
 )
 
 
@@ -27,13 +29,14 @@ def render(summary: Summary) -> str:
     lines += [f"- **warning**: {markdown(text)}" for text in facts.warnings]
     lines += [f"- **note**: {markdown(text)}" for text in facts.notes]
     points = [kept for point in summary.points if (kept := [x for x in point if x.case_id not in hidden])]
+    found = asides(summary)
+    told = told_below(found)
     for point in points:
-        lines += ["", f"## {markdown(title_of(point[0]))}", "", *_table(point, columns)]
+        lines += ["", f"## {markdown(title_of(point[0]))}", "", *_table(point, columns, told)]
     if not points:
         lines += ["", "Nothing could be measured."]
     elif columns.headings:
         lines += ["", markdown("; ".join(legend(summary, columns, best="bold:")))]
-    found = asides(summary)
     if found:
         lines += ["", "## Without a result", ""]
     for aside in found:
@@ -42,8 +45,8 @@ def render(summary: Summary) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(point: Sequence[Line], columns: Columns) -> Iterator[str]:
-    """The rows of a point; the last column holds notes, or the status and reason of a line without numbers."""
+def _table(point: Sequence[Line], columns: Columns, told: Collection[str]) -> Iterator[str]:
+    """The rows of a point; the last column holds notes, or the status of a line without numbers."""
     unit = time_unit_of(point)
     yield "| " + " | ".join(["", *columns.headings.values(), "status"]) + " |"
     yield "|" + "|".join(["---", *("---:" for _ in columns.headings), "---"]) + "|"
@@ -54,5 +57,5 @@ def _table(point: Sequence[Line], columns: Columns) -> Iterator[str]:
             status = markdown(", ".join(["ok", *notes_of(line)]))
         else:
             cells = [""] * len(columns.headings)
-            status = markdown(f"{line.status}: {line.why}" if line.why else line.status)
+            status = markdown(status_of(line, told))
         yield "| " + " | ".join([f"**{name}**" if line.best else name, *cells, status]) + " |"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 FIGURES = 4  # significant digits of a time: its interval is 1 % wide as a rule
+WIDE = 0.1  # half-width of an interval from which "±" would hide that it is skewed
 MISSING = "–"
 
 
@@ -73,6 +74,14 @@ def percent_text(fraction: float | None, decimals: int = 0) -> str:
     if float(text) == 0 and fraction != 0:
         return f"<{10.0**-decimals:.{decimals}f}%"
     return text + "%"
+
+
+def spread_text(value: float, low: float, high: float) -> str:
+    """Half the width of an interval as a share of `value`: `±1.23%`; its two sides apart, `-5/+40%`, from `WIDE` on."""
+    half_width = round((high - low) / 2 / value, 4)  # as it is shown
+    if half_width < WIDE:
+        return f"±{percent_text(half_width, 2)}"
+    return f"-{(value - low) / value * 100:.0f}/+{(high - value) / value * 100:.0f}%"
 
 
 def _exponent(value: float, figures: int) -> int:

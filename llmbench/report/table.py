@@ -1,7 +1,7 @@
 """The terminal's table: a block a point, columns aligned over all of them, as many as the width has room for."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
@@ -11,17 +11,22 @@ from llmbench.analyze.facts import Facts
 from llmbench.analyze.summary import Line, Summary
 from llmbench.report.escape import one_line, visible
 from llmbench.report.words import (
+    Aside,
     Columns,
     asides,
     cells_of,
     columns_of,
     heading,
     legend,
+    letters_legend,
+    letters_of,
     name_of,
     notes_of,
     set_aside,
+    status_of,
     time_unit_of,
     title_of,
+    told_below,
 )
 
 GAP = "  "
@@ -37,6 +42,8 @@ class _Layout:
     name_width: int
     widths: dict[str, int]
     total: int
+    compact: bool = False  # `0.275–0.307` for `[0.275, 0.307]`
+    letters: bool = False  # notes are letters
 
     @property
     def left(self) -> int:
@@ -57,11 +64,14 @@ def show(summary: Summary, console: Console) -> None:
     points = [kept for point in summary.points if (kept := [x for x in point if x.case_id not in hidden])]
     cells = {line.case_id: cells_of(line, columns, time_unit=time_unit_of(point)) for point in points for line in point}
     layout = _lay_out(points, cells, columns, console.width)
+    found = asides(summary)
+    told = told_below(found)
     for point in points:
-        _put(console, Text(), *_block(point, cells, columns, layout))
+        _put(console, Text(), *_block(point, cells, columns, layout, told))
     if not points:
         _put(console, Text("\nNothing could be measured."))
-    for text in _tail(summary, columns, console):
+    how = [*legend(summary, columns), *([letters_legend(summary.lines)] if layout.letters else [])]
+    for text in _tail(how if columns.headings else [], found, console):
         _put(console, text)
 
 
@@ -92,26 +102,40 @@ def _hanging(lead: Text, body: Text, console: Console) -> Iterator[Text]:
 def _lay_out(
     points: Sequence[Sequence[Line]], cells: dict[str, dict[str, str]], columns: Columns, total: int
 ) -> _Layout:
-    """Gives up columns until the rest fits, then lets titles share the line of the headings where there is room."""
+    """The widest layout that leaves room for notes, as letters where words would not fit on the line; titles share the
+    line of the headings where there is room."""
     ok = [line for point in points for line in point if line.status == "ok"]
-    widths = {
-        key: max([cell_len(text), *(cell_len(cells[line.case_id][key]) for line in ok)])
-        for key, text in columns.headings.items()
-    }
+    texts = {key: [text, *(cells[line.case_id][key] for line in ok)] for key, text in columns.headings.items()}
     names = max((cell_len(one_line(name_of(line))) for point in points for line in point), default=0)
     titles = max((cell_len(one_line(title_of(point[0]))) for point in points), default=0)
-    layout = _Layout(min(names, int(total * NAME_SHARE)), widths, total)
-    for key in GIVEN_UP:
-        if layout.used > total:
-            layout = _Layout(layout.name_width, {k: w for k, w in layout.widths.items() if k != key}, total)
-    notes = max((cell_len(_notes(line)) for line in ok), default=0)
-    room = layout.left - (notes + len(GAP) if notes else 0)
+    letters, words = (max((_room(notes(line)) for line in ok), default=0) for notes in (letters_of, _words))
+    for layout in _layouts(min(names, int(total * NAME_SHARE)), texts, total):
+        if layout.left >= letters:
+            break
+    layout = replace(layout, letters=words > layout.left)
     wanted = titles - len(GAP) - layout.name_width
-    return _Layout(layout.name_width + wanted, layout.widths, total) if 0 < wanted <= room else layout
+    room = layout.left - (letters if layout.letters else words)
+    return replace(layout, name_width=layout.name_width + wanted) if 0 < wanted <= room else layout
+
+
+def _layouts(name_width: int, texts: dict[str, list[str]], total: int) -> Iterator[_Layout]:
+    """Ever narrower ones: first the interval gets compact, then columns are given up."""
+    widths = {key: max(map(cell_len, found)) for key, found in texts.items()}
+    yield _Layout(name_width, widths, total)
+    if "interval" in widths:
+        widths["interval"] = max(cell_len(_compact(text)) for text in texts["interval"])
+    yield _Layout(name_width, widths, total, compact=True)
+    for key in GIVEN_UP:
+        widths = {k: w for k, w in widths.items() if k != key}
+        yield _Layout(name_width, widths, total, compact=True)
 
 
 def _block(
-    point: Sequence[Line], cells: dict[str, dict[str, str]], columns: Columns, layout: _Layout
+    point: Sequence[Line],
+    cells: dict[str, dict[str, str]],
+    columns: Columns,
+    layout: _Layout,
+    told: Collection[str],
 ) -> Iterator[Text]:
     title = one_line(title_of(point[0]))
     headings = "".join(GAP + columns.headings[key].rjust(width) for key, width in layout.widths.items())
@@ -123,23 +147,23 @@ def _block(
     elif title:
         yield Text(title, style="bold")
     for line in point:
-        yield from _rows(line, cells[line.case_id], layout)
+        name = _fitted(one_line(name_of(line)), layout.name_width)
+        if line.status == "ok":
+            yield from _rows(line, name, cells[line.case_id], layout)
+        else:
+            style = STATUS_STYLES.get(line.status, "red")
+            yield Text.assemble(GAP, (name, "dim"), GAP, (one_line(status_of(line, told)), style))
 
 
-def _rows(line: Line, cells: dict[str, str], layout: _Layout) -> Iterator[Text]:
-    name = _fitted(one_line(name_of(line)), layout.name_width)
-    if line.status != "ok":
-        why = f": {line.why}" if line.why else ""
-        style = STATUS_STYLES.get(line.status, "red")
-        yield Text.assemble(GAP, (name, "dim"), GAP, (one_line(f"{line.status}{why}"), style))
-        return
+def _rows(line: Line, name: str, cells: dict[str, str], layout: _Layout) -> Iterator[Text]:
     text = Text.assemble("* " if line.best else GAP, name)
     for key, width in layout.widths.items():
-        text.append(GAP + " " * (width - cell_len(cells[key])) + cells[key])
+        cell = _compact(cells[key]) if layout.compact and key == "interval" else cells[key]
+        text.append(GAP + " " * (width - cell_len(cell)) + cell)
     if line.best:
         text.stylize("bold green")
-    notes = _notes(line)
-    if notes and cell_len(notes) + len(GAP) <= layout.left:
+    notes = letters_of(line) if layout.letters else _words(line)
+    if notes and _room(notes) <= layout.left:
         yield text.append(GAP + notes, style="not bold yellow")
         return
     yield text
@@ -147,15 +171,22 @@ def _rows(line: Line, cells: dict[str, str], layout: _Layout) -> Iterator[Text]:
         yield Text(GAP * 2 + notes, style="yellow")
 
 
-def _notes(line: Line) -> str:
+def _words(line: Line) -> str:
     return one_line(", ".join(notes_of(line)))
 
 
-def _tail(summary: Summary, columns: Columns, console: Console) -> Iterator[Text]:
-    if columns.headings:
+def _room(notes: str) -> int:
+    return len(GAP) + cell_len(notes) if notes else 0
+
+
+def _compact(interval: str) -> str:
+    return interval.strip("[]").replace(", ", "–")
+
+
+def _tail(how: Sequence[str], found: Sequence[Aside], console: Console) -> Iterator[Text]:
+    if how:
         yield Text()
-        yield from _hanging(Text(), Text("; ".join(legend(summary, columns)), style="dim"), console)
-    found = asides(summary)
+        yield from _hanging(Text(), Text("; ".join(how), style="dim"), console)
     if not found:
         return
     yield Text("\nWithout a result", style="bold")

@@ -1,7 +1,7 @@
 """A summary in words, the same for terminal and markdown: titles, cells, notes, reasons. Nothing is escaped yet."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
@@ -14,12 +14,14 @@ from llmbench.report.scale import (
     BYTE_RATES,
     FLOP_RATES,
     TIMES,
+    WIDE,
     Scale,
     bytes_text,
     digits,
     percent_text,
     scale_of,
     scaled,
+    spread_text,
 )
 from llmbench.suite.catalog import Scalar
 
@@ -46,6 +48,7 @@ class Aside:
     status: str
     where: str
     why: str
+    told: frozenset[str]  # the case ids whose reason is `why` to the letter; others differ from it in numbers
 
 
 def named(facts: Mapping[str, Scalar]) -> str:
@@ -89,11 +92,11 @@ def columns_of(summary: Summary) -> Columns:
 
 def cells_of(line: Line, columns: Columns, *, time_unit: Scale) -> dict[str, str]:
     """The cells of a line that is `ok`, by column; the same keys as the headings."""
-    half_width, ratio, tokens = line.time and line.time.half_width, line.speedup, line.rates.tokens_per_s
+    ratio, tokens = line.speedup, line.rates.tokens_per_s
     rate = rate_of(line, by_flop=columns.by_flop)
     cells = {
         "time": scaled(line.time and line.time.value, time_unit),
-        "spread": "" if half_width is None else f"±{percent_text(half_width, 2 if half_width < 0.1 else 0)}",
+        "spread": _spread(line.time),
         "rate": "" if rate is None else scaled(rate.value, columns.rate, 3, unit=False),
         "peak": percent_text(peak_of(line, by_flop=columns.by_flop), 1),
         "tokens": "" if tokens is None else digits(tokens.value),
@@ -123,12 +126,31 @@ def peak_of(line: Line, *, by_flop: bool) -> float | None:
 
 def notes_of(line: Line) -> list[str]:
     """What weakens the numbers of a line, in a word or two each."""
-    words = {"few_samples": "few samples", "host_bound": "host-bound", "processes_differ": "processes differ"}
-    notes = [
-        words.get(f.name, f.name) + ("" if f.share is None or f.name == "noisy" else f" {percent_text(f.share)}")
-        for f in line.flags
+    return [
+        word + ("" if share is None or word == "noisy" else f" {percent_text(share)}") for word, share in _weak(line)
     ]
-    return [*notes, *(["grad off"] if line.grad == "off" and line.phase != "infer" else [])]
+
+
+def letters_of(line: Line) -> str:
+    """The same, a letter each, for where there is no room: `np`."""
+    return "".join(word[0] for word, _ in _weak(line))
+
+
+def letters_legend(lines: Iterable[Line]) -> str:
+    """`n noisy, p processes differ (up to 30%)`: the letters of these lines."""
+    found: dict[str, float] = {}
+    for word, share in (weak for line in lines for weak in _weak(line)):
+        found[word] = max(found.get(word, 0.0), 0.0 if word == "noisy" else share or 0.0)
+    return ", ".join(f"{w[0]} {w}" + (f" (up to {percent_text(most)})" if most else "") for w, most in found.items())
+
+
+def _weak(line: Line) -> Iterator[tuple[str, float | None]]:
+    """Each flag as a word, no two with the same first letter, and its share."""
+    words = {"few_samples": "few samples", "host_bound": "host-bound", "processes_differ": "processes differ"}
+    for flag in line.flags:
+        yield words.get(flag.name, flag.name), flag.share
+    if line.grad == "off" and line.phase != "infer":
+        yield "grad off", None
 
 
 def set_aside(summary: Summary) -> set[str]:
@@ -145,14 +167,49 @@ def asides(summary: Summary) -> list[Aside]:
     groups: dict[tuple[str, str, str], list[Line]] = {}
     for line in summary.lines:
         if line.status != "ok":
-            alike = re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "#", line.why or "")
-            groups.setdefault((name_of(line), line.status, alike), []).append(line)
+            groups.setdefault((name_of(line), line.status, alike(line.why or "")), []).append(line)
     return [
         Aside(
-            name, status, _where(lines, [x for x in summary.lines if name_of(x) == name]), lines[0].why or "no reason"
+            name,
+            status,
+            where=which([x.point for x in lines], [x.point for x in summary.lines if name_of(x) == name]),
+            why=lines[0].why or "no reason",
+            told=frozenset(x.case_id for x in lines if x.why == lines[0].why),
         )
         for (name, status, _), lines in groups.items()
     ]
+
+
+def alike(reason: str) -> str:
+    """The reason without its numbers: reasons that differ in these alone are one."""
+    return re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "#", reason)
+
+
+def which(chosen: Sequence[Mapping[str, Scalar]], among: Sequence[Mapping[str, Scalar]]) -> str:
+    """The fewest facts that name exactly the `chosen` cases among all; else the first few of them, one by one."""
+
+    def count(facts: Mapping[str, Scalar]) -> int:
+        return sum(all(case.get(k) == v for k, v in facts.items()) for case in among)
+
+    shared = {k: v for k, v in chosen[0].items() if all(case.get(k) == v for case in chosen)}
+    for key in list(shared):
+        fewer = {k: v for k, v in shared.items() if k != key}
+        if count(fewer) == len(chosen):
+            shared = fewer
+    if count(shared) == len(chosen):
+        return named(shared)
+    more = len(chosen) - SHOWN_CASES
+    return "; ".join(map(named, chosen[:SHOWN_CASES])) + (f"; and {more} more" if more > 0 else "")
+
+
+def status_of(line: Line, told: Collection[str]) -> str:
+    """The status of a line, with its reason unless the line is one of the `told`, whose reason is below the table."""
+    return line.status if line.why is None or line.case_id in told else f"{line.status}: {line.why}"
+
+
+def told_below(found: Iterable[Aside]) -> set[str]:
+    """The case ids whose reason these asides tell to the letter."""
+    return {case_id for aside in found for case_id in aside.told}
 
 
 def heading(facts: Facts) -> list[tuple[str, str]]:
@@ -176,7 +233,7 @@ def heading(facts: Facts) -> list[tuple[str, str]]:
 
 
 def legend(summary: Summary, columns: Columns, *, best: str = "*") -> list[str]:
-    """How to read the table: only what it shows. `best` is how the fastest line of a point is marked."""
+    """How to read the table: only what it shows. `best` is how the fastest lines of a point are marked."""
     timed = [line for line in summary.lines if line.time is not None]
     bases = {line.time.basis for line in timed if line.time is not None}
     texts = ["time: median of one call"]
@@ -186,6 +243,8 @@ def legend(summary: Summary, columns: Columns, *, best: str = "*") -> list[str]:
         texts.append("± half its 95 % CI over processes")
     if "range" in bases:
         texts.append("± half the range of the CIs of its processes, too few for a CI over processes")
+    if any(_spread(line.time).startswith("-") for line in timed):
+        texts.append(f"-5/+40%: the two sides of one that is ±{percent_text(WIDE)} or wider")
     if "speedup" in columns.headings:
         paired = any(line.speedup and line.speedup.paired for line in timed)
         texts.append("speed-up: time of the baseline over that of the case" + (", paired by block" if paired else ""))
@@ -195,7 +254,7 @@ def legend(summary: Summary, columns: Columns, *, best: str = "*") -> list[str]:
     if any(line.speedup and not line.speedup.paired for line in timed):
         texts.append("~ not paired, so drift between the two is in it")
     if any(line.best for line in timed):
-        texts.append(f"{best} least time of its point")
+        texts.append(f"{best} fastest of its point, or not told from it")
     return texts
 
 
@@ -204,29 +263,17 @@ def _wall_text(wall_s: float) -> str:
     return "" if wall_s <= 0 else f"{wall_s:.0f} s" if wall_s < 120 else f"{wall_s / 60:.0f} min"
 
 
-def _where(lines: Sequence[Line], all_of_it: Sequence[Line]) -> str:
-    """The fewest facts that name exactly these lines among `all_of_it`; else the titles of the first few."""
-    shared = {k: v for k, v in lines[0].point.items() if all(line.point.get(k) == v for line in lines)}
-    for key in list(shared):
-        fewer = {k: v for k, v in shared.items() if k != key}
-        if _count(fewer, all_of_it) == len(lines):
-            shared = fewer
-    if _count(shared, all_of_it) == len(lines):
-        return named(shared)
-    titles = [title_of(line) for line in lines]
-    more = len(titles) - SHOWN_CASES
-    return "; ".join(titles[:SHOWN_CASES]) + (f"; and {more} more" if more > 0 else "")
-
-
-def _count(facts: Mapping[str, Scalar], lines: Sequence[Line]) -> int:
-    return sum(all(line.point.get(k) == v for k, v in facts.items()) for line in lines)
-
-
 def _bundle(labels: Mapping[str, Mapping[str, Scalar]], constants: Mapping[str, Scalar]) -> str:
     """What each label stands for, less what all of them set alike."""
     return " · ".join(
         f"{label}: {named({k: v for k, v in sets.items() if k not in constants})}" for label, sets in labels.items()
     )
+
+
+def _spread(time_s: Estimate | None) -> str:
+    if time_s is None or time_s.low is None or time_s.high is None or time_s.half_width is None:
+        return ""
+    return spread_text(time_s.value, time_s.low, time_s.high)
 
 
 def _ratio(value: float, paired: bool) -> str:

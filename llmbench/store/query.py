@@ -44,6 +44,7 @@ class Row:
     order: str | None
     grad: str | None
     check_kind: str | None
+    impl_hash: str | None
     flop: float | None
     bytes: float | None
     tokens: float | None

@@ -1,0 +1,70 @@
+"""Files that commands write: tried before anything is printed, then there whole or not at all."""
+
+import errno
+import os
+from pathlib import Path
+
+from llmbench.errors import UsageError
+
+
+def check_file(option: str, path: Path) -> None:
+    """Tries to write beside `path`. Raises: UsageError naming the option, when `save` could not write there."""
+    try:
+        if path.is_dir():
+            raise _os_error(errno.EISDIR)
+        if _is_device(path):
+            if not os.access(path, os.W_OK):
+                raise _os_error(errno.EACCES)
+        else:
+            _try_beside(path)
+    except OSError as e:
+        raise _refusal(option, path, e) from e
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Makes the folder where it is missing. Raises: UsageError naming the option, when nothing can be written in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _try_beside(folder / "file")
+    except OSError as e:
+        raise _refusal(option, folder, e) from e
+
+
+def save(option: str, path: Path, content: str | bytes) -> None:
+    """The whole file or none of it; where there is a link, what it points to. Raises: UsageError naming the option."""
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        if _is_device(path):
+            path.write_bytes(data)
+            return
+        partial = _partial(path)
+        try:
+            partial.write_bytes(data)
+            os.replace(partial, os.path.realpath(path))
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as e:
+        raise _refusal(option, path, e) from e
+
+
+def _is_device(path: Path) -> bool:
+    """Whether it is `/dev/stdout`, a pipe or the like, which no file may take the place of."""
+    return path.exists() and not path.is_file()
+
+
+def _try_beside(path: Path) -> None:
+    partial = _partial(path)
+    partial.touch()
+    partial.unlink()
+
+
+def _partial(path: Path) -> Path:
+    return Path(f"{os.path.realpath(path)}.{os.getpid()}.partial")
+
+
+def _os_error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+def _refusal(option: str, path: Path, error: OSError) -> UsageError:
+    return UsageError(f"{option} {path}: cannot be written: {error.strerror}")
