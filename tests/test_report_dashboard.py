@@ -71,6 +71,10 @@ MALFORMED = {
         TOP + "  - {kind: sweep, y: time, log: [z]}\n", "d.yaml:3:34: panels[0].log[0] is 'z'; wanted x or y",
     ),
     "repeated_log": (TOP + "  - {kind: sweep, y: time, log: [x, x]}\n", "d.yaml:3:37: panels[0].log[1] repeats 'x'"),
+    "too_many_logs": (
+        TOP + "  - {kind: sweep, y: time, log: [x, y, x]}\n",
+        "d.yaml:3:33: panels[0].log has too many entries; wanted at most 2",
+    ),
     "log_is_no_list": (
         TOP + "  - {kind: sweep, y: time, log: x}\n", "d.yaml:3:33: panels[0].log is 'x'; wanted a list",
     ),
