@@ -5,31 +5,14 @@ from collections.abc import Callable, Iterator
 from itertools import chain, cycle, repeat
 
 import pytest
+from simulated_clock import SimulatedClock
 
-from llmbench.measure.clock import Call, Reading, WallClock
+from llmbench.measure.clock import WallClock
 from llmbench.measure.collector import collector_off
 from llmbench.measure.sampler import MAX_BLOCK, MIN_ROUNDS, Samples, Target, sample
 
 FOREVER_S = 1e6  # no budget: blocks are as large as they get
 NOTHING_S = 0.0  # no time at all: blocks of one call, stopped as soon as the rules allow
-
-
-class SimulatedClock:
-    """A clock on which a call takes as long as the number that it returns."""
-
-    timer = "simulated"
-
-    def __init__(self) -> None:
-        self.now_ns = 0
-
-    def block(self, call: Call, *, before: Call, n: int) -> list[Reading]:
-        readings = []
-        for _ in range(n):
-            before()
-            time_s = float(call())  # type: ignore[arg-type]
-            readings.append(Reading(time_s, self.now_ns))
-            self.now_ns += int(time_s * 1e9)
-        return readings
 
 
 def takes(times_s: Iterator[float]) -> Callable[[], float]:

@@ -5,31 +5,13 @@ import random
 
 import pytest
 from scipy.stats import quantile_test
+from simulated_clock import SimulatedClock
 
-from llmbench.measure.clock import Call, Reading
 from llmbench.measure.sampler import Target, sample
 from llmbench.orderstat import median_interval, relative_half_width
 
 GOLDEN = {6: 1, 8: 1, 9: 2, 11: 2, 12: 3, 15: 4, 20: 6, 25: 8, 30: 10, 50: 18, 100: 40}
 """n -> k: the k-th smallest and k-th largest bound the 95 % CI. Source: the sign test's tables (Conover, table A3)."""
-
-
-class SimulatedClock:
-    """A clock on which a call takes as long as the number that it returns."""
-
-    timer = "simulated"
-
-    def __init__(self) -> None:
-        self.now_ns = 0
-
-    def block(self, call: Call, *, before: Call, n: int) -> list[Reading]:
-        readings = []
-        for _ in range(n):
-            before()
-            time_s = float(call())  # type: ignore[arg-type]
-            readings.append(Reading(time_s, self.now_ns))
-            self.now_ns += int(time_s * 1e9)
-        return readings
 
 
 @pytest.mark.parametrize("n", [*range(6, 201), 1000, 1001, 4096, 10_007])
