@@ -7,6 +7,7 @@ from typing import Any
 from llmbench.report.dashboard import PanelSpec
 from llmbench.report.drawn import Drawn, Trace
 from llmbench.report.panels.data import PageData, Point
+from llmbench.report.panels.facet import facets_of
 from llmbench.report.panels.grid import Cell, grid_of
 from llmbench.report.panels.label import bases_text, facts_text, joined, plain
 from llmbench.report.panels.listing import listing
@@ -52,9 +53,11 @@ def _curves(spec: PanelSpec, data: PageData, y_name: str, *, bars: bool) -> Draw
         return empty(spec, title, why_none(lacking, points, data))
     rest = rest_names(placed, [x_name, y_name, color, spec.facet, spec.row], data.varying)
     styled = rest if x.kind != "metric" else [n for n in rest if n in COARSE]
+    facets = facets_of(spec, placed, color=color if color != x_name else None, rest=styled)
+    rest, styled = facets.left(rest), facets.left(styled)
     kept, thin_note = thinned([p for p in placed if not (bars and p.line.is_baseline)] or placed)
     kept_series, few_note = few(series_of(kept, color=color, rest=styled))
-    grid = grid_of(placed, facet=spec.facet, row=spec.row)
+    grid = grid_of(placed, facet=facets.facet, row=facets.row)
     banded = not bars and spec.band != "none"
     traces: list[Trace] = []
     for cell in grid.cells:
@@ -65,11 +68,11 @@ def _curves(spec: PanelSpec, data: PageData, y_name: str, *, bars: bool) -> Draw
             here = replace(s, points=[p for p in s.points if id(p) in members])
             if here.points:
                 traces += _series(here, cell, x, y, told=[n for n in rest if n not in styled], band=banded, bars=bars)
-    table = listing(placed, [spec.row, spec.facet, color, *rest, x_name], [x, y])
+    table = listing(placed, [facets.row, facets.facet, color, *rest, x_name], [x, y])
     estimates = [e for p in kept if (e := y.estimate(p)) is not None]
     notes = [
         PAIRED if bars else bases_text(estimates) if spec.band != "none" else "",
-        style_text(kept_series, "symbol" if _scattered(x) else "dash"),
+        facets.note, style_text(kept_series, "symbol" if _scattered(x) else "dash"),
         missing_text(points, [x, y]), thin_note, few_note, grid.note, table.note,
     ]  # fmt: skip
     return Drawn(
