@@ -58,6 +58,22 @@ def test_log_axes_are_as_the_dashboard_says() -> None:
     assert (both["xaxis"]["type"], both["yaxis"]["type"]) == ("log", "log")
 
 
+def test_what_has_no_neighbour_has_bars_since_a_band_would_have_no_width() -> None:
+    suite = sized_suite()
+    rows = [r for r in sized_rows(suite) if r.impl != "naive" or r.params["seq_len"] == 512]
+    panel = drawn("kind: sweep, x: seq_len, y: time, facet: heads", [make_run(rows, suite)])
+    assert [t.data["error_y"]["array"] for t in lines(panel, "naive")] == [[pytest.approx(0.032)]] * 2
+    assert not lines(panel, "naive", "band")
+    assert not any("error_y" in t.data for t in lines(panel, "flash")) and len(lines(panel, "flash", "band")) == 2
+    assert not any("error_y" in t.data for t in drawn("kind: sweep, x: heads, y: time, band: none").traces)
+
+
+@pytest.mark.parametrize("x", ["heads", "peak_memory"])
+def test_points_that_no_line_joins_have_bars(x: str) -> None:
+    panel = drawn(f"kind: sweep, x: {x}, y: time, facet: seq_len")
+    assert all(min(t.data["error_y"]["array"]) > 0 for t in lines(panel)) and "Intervals: " in panel.caption
+
+
 def test_a_speedup_stands_against_its_baseline_at_one() -> None:
     panel = drawn("kind: speedup, x: seq_len, facet: heads")
     assert lines(panel, "naive")[0].data["y"] == pytest.approx([0.25] * 4)
@@ -66,6 +82,8 @@ def test_a_speedup_stands_against_its_baseline_at_one() -> None:
     base = lines(panel, "flash", "baseline")
     assert [t.data["y"] for t in base] == [[1, 1], [1, 1]] and base[0].data["x"] == [512, 4096]
     assert "impl" not in base[0].facts
+    [alone, _] = lines(drawn("kind: speedup, x: seq_len, facet: heads, where: {seq_len: 512}"), "flash", "baseline")
+    assert (alone.data["x"], alone.data["y"], alone.data["mode"]) == ([512], [1], "markers")
 
 
 def test_without_a_baseline_the_speedup_says_why_it_is_empty() -> None:

@@ -88,7 +88,7 @@ def _scattered(x: Quantity) -> bool:
 def _series(
     s: Series, cell: Cell, x: Quantity, y: Quantity, *, told: Sequence[str], band: bool, bars: bool
 ) -> list[Trace]:
-    """The line of a series, over its band; `told` are facts that only its hover boxes tell."""
+    """The line of a series, over its band, or with bars where that had no width; only hover boxes tell of `told`."""
     points = s.points if x.kind == "metric" else sorted(s.points, key=lambda p: _place(x, p))
     shared: dict[str, Any] = {"type": "scatter", "name": plain(s.color), "legendgroup": s.color[:200], **cell.refs}
     line = {
@@ -101,12 +101,13 @@ def _series(
         "hovertext": [hover_text(p, told, x, y) for p in points],
         "hovertemplate": f"{s.head}<br>%{{hovertext}}<extra></extra>",
     }
-    if bars:
-        line |= error_bars(points, y)
     bounds = [y.bounds(p) for p in points]
-    if not band or _scattered(x) or not any(bounds):
-        return [trace(line, points, s.color)]
-    return [_band(points, s.color, shared, x, bounds), trace(line, points, s.color)]
+    places = {x.at(p) for p, b in zip(points, bounds, strict=True) if b}
+    wide = band and len(places) > 1 and not _scattered(x)  # an area between fewer places has no width
+    if (bars or band) and not wide:
+        line |= error_bars(points, y)
+    area = [_band(points, s.color, shared, x, bounds)] if wide else []
+    return [*area, trace(line, points, s.color)]
 
 
 def _band(
@@ -145,16 +146,18 @@ def error_bars(points: Sequence[Point], y: Quantity, axis: str = "error_y") -> d
 
 
 def _baselines(cell: Cell, x: Quantity) -> list[Trace]:
-    """A line at 1 from the first to the last baseline of the subplot, for each colour that is one."""
+    """A line at 1 from the first to the last baseline of the subplot; a dash at 1 where they are at one place."""
     bases = [p for p in cell.points if p.line.is_baseline]
     if not bases:
         return []
     places = sorted({_place(x, p): x.at(p) for p in bases}.items())
-    at = [value for _, value in places]
+    ends = [places[0][1], places[-1][1]] if len(places) > 1 else [places[0][1]]
     name = plain(bases[0].line.impl) if len({p.line.impl for p in bases}) == 1 else BASELINE
+    line = {"mode": "lines", "line": {"dash": "dot"}}
+    mark = {"mode": "markers", "marker": {"symbol": "line-ew-open", "size": 40, "line": {"width": 2}}}
     data = {
-        "type": "scatter", "mode": "lines", "name": f"{name} (baseline)", "legendgroup": BASELINE, **cell.refs,
-        "x": [at[0], at[-1]] if len(at) > 1 else at * 2, "y": [1, 1], "line": {"dash": "dot"},
+        "type": "scatter", "name": f"{name} (baseline)", "legendgroup": BASELINE, **cell.refs,
+        "x": ends, "y": [1] * len(ends), **(line if len(ends) > 1 else mark),
         "hovertemplate": f"baseline {name}<extra></extra>", "meta": {"role": "baseline"},
     }  # fmt: skip
     facts = trace(data, bases, None).facts
