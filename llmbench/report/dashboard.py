@@ -30,7 +30,7 @@ class PanelSpec:
     row: str | None = None  # one below the other
     metric: str | None = None
     band: str | None = None  # ci or none
-    log: tuple[str, ...] | None = None  # which of x and y are logarithmic; None: sizes and what spans decades
+    log: tuple[str, ...] | None = None  # which of x and y are logarithmic; None: sizes, ratios and what spans decades
     theory: dict[str, float] = field(default_factory=dict)  # series -> exponent of the law it should follow
     part: tuple[str, ...] = ()
     cases: int | None = None

@@ -53,7 +53,7 @@ class _Curve(_Grid):
     color: Name | None = None
     """Default: impl."""
     log: Logs | None = None
-    """Which axes are logarithmic. Default: sizes, and what spans decades."""
+    """Which axes are logarithmic. Default: sizes, ratios and what spans decades."""
 
 
 class Sweep(_Curve):

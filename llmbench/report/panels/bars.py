@@ -42,7 +42,7 @@ def bars(spec: PanelSpec, data: PageData) -> Drawn:
     table = listing(placed, [facets.row, facets.facet, color, *rest, x_name], [y])
     notes = [
         bases_text([e for p in kept if (e := y.estimate(p)) is not None]),
-        facets.note,
+        y.span.cut(y.bounds(p) for p in kept) if y.span else "", facets.note,
         style_text(series, "pattern"), missing_text(points, [x, y]), thin_note, few_note, grid.note, table.note,
     ]  # fmt: skip
     layout = {**grid.layout(x.axis(), y.axis()), "barmode": "group"}

@@ -72,6 +72,7 @@ def _curves(spec: PanelSpec, data: PageData, y_name: str, *, bars: bool) -> Draw
     estimates = [e for p in kept if (e := y.estimate(p)) is not None]
     notes = [
         PAIRED if bars else bases_text(estimates) if spec.band != "none" else "",
+        y.span.cut(y.bounds(p) for p in kept) if y.span else "",
         facets.note, style_text(kept_series, "symbol" if _scattered(x) else "dash"),
         missing_text(points, [x, y]), thin_note, few_note, grid.note, table.note,
     ]  # fmt: skip
