@@ -116,7 +116,6 @@ MALFORMED = {
     "panels_missing": ("title: T\n", "d.yaml:1:1: the dashboard has no key 'panels', which it needs"),
     "panels_is_no_list": ("title: T\npanels: {}\n", "d.yaml:2:9: panels is a mapping; wanted a list"),
     "panel_is_a_name": (TOP + "  - sweep\n", "d.yaml:3:5: panels[0] is 'sweep'; wanted a mapping with a kind"),
-    "title_missing": ("panels: [{kind: table}]\n", "d.yaml:1:1: the dashboard has no key 'title', which it needs"),
     "title_of_another_type": (
         "title: 3\npanels: [{kind: table}]\n", "d.yaml:1:8: title is 3; wanted a text of 1 to 300 characters",
     ),
@@ -202,7 +201,16 @@ def test_the_dashboard_is_that_of_the_suite_then_of_the_op_then_the_default() ->
 def test_a_namesake_that_names_what_the_op_does_not_have_is_passed_over() -> None:
     stranger = make_suite(name="smoke", op=OpSpec("x", 1, "", (ParamSpec("n", "int", 1),), ("fwd",), OP.impls), axes=())
     assert dashboard_for([make_run([], stranger)]).stem == "default"
-    assert load_dashboard(None, [make_run([], stranger)]).title == "Report"
+    assert load_dashboard(None, [make_run([], stranger)]).title == "smoke"
+
+
+def test_a_dashboard_without_a_title_has_that_of_the_suites(tmp_path: Path) -> None:
+    mine, other = (make_run([], make_suite(name=name, op=replace(OP, name="x"))) for name in ("mine", "other"))
+    assert load_dashboard(None, [mine, mine]).title == "mine"
+    assert load_dashboard("default", [mine, other]).title == "mine and other"
+    path = tmp_path / "d.yaml"
+    path.write_text(TOP + "  - {kind: table}\n")
+    assert load_dashboard(path, [mine]).title == "T"
 
 
 def test_every_suite_shipped_has_a_dashboard_and_each_says_what_it_shows() -> None:

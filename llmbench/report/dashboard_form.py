@@ -21,7 +21,7 @@ MAX_PANELS = 100
 class Form(NamedTuple):
     """A dashboard whose keys have the right form: its title, and each panel's options as `PanelSpec` takes them."""
 
-    title: str
+    title: str  # empty where it has none
     panels: list[dict[str, Any]]
 
 
@@ -148,7 +148,8 @@ MODELS: dict[Kind, type[_Panel]] = {
 class _Top(BaseModel):
     model_config = STRICT
 
-    title: Words
+    title: Words = ""
+    """Of the page. Default: the name of the suite."""
     panels: Annotated[list[Any], Field(min_length=1, max_length=MAX_PANELS)]
 
 
@@ -167,7 +168,7 @@ def parse_form(document: Document) -> Form:
         panels.append(options)
     if found:
         raise min(found, key=lambda e: (e.line, e.column))
-    return Form(data["title"], panels)
+    return Form(data.get("title", ""), panels)
 
 
 def _panel(document: Document, index: int, panel: Any) -> tuple[list[SuiteError], dict[str, Any]]:
