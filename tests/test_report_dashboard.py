@@ -7,10 +7,14 @@ import pytest
 from example_runs import OP, make_row, make_run, make_suite
 
 from llmbench.errors import SuiteError, UsageError
+from llmbench.metrics import METRICS
 from llmbench.report.dashboard import check, dashboard_for, load_dashboard, parse_dashboard, read_dashboard
 from llmbench.report.dashboard_form import KINDS
-from llmbench.suite.bundled import bundled, names
+from llmbench.report.dashboard_names import ALL_METRICS, FACTS
+from llmbench.report.dashboard_schema import dashboard_schema
+from llmbench.suite.bundled import bundled, find, names
 from llmbench.suite.catalog import OpSpec, ParamSpec
+from llmbench.suite.document import parse_document
 
 TOP = "title: T\npanels:\n"
 ALL_KINDS = ", ".join(KINDS)
@@ -132,6 +136,13 @@ MALFORMED = {
 }  # fmt: skip
 
 
+NEEDS_A_RUN = {
+    "unknown_axis", "unknown_color", "unknown_metric", "metric_as_facet", "theory_of_a_stranger", "where_of_a_stranger",
+    "where_of_another_type", "where_of_an_unknown_impl", "unknown_column", "facet_is_row",
+}  # fmt: skip
+"""Mistakes that a schema cannot see: whether a parameter has that name."""
+
+
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_mistake_is_told_with_its_place_and_the_nearest_name(name: str) -> None:
     text, message = MALFORMED[name]
@@ -221,6 +232,36 @@ def test_every_suite_shipped_has_a_dashboard_and_each_says_what_it_shows() -> No
 @pytest.mark.parametrize("name", names(kind="dashboards"))
 def test_a_bundled_dashboard_has_the_right_form(name: str) -> None:
     assert read_dashboard(name).panels
+
+
+def invalid(text: str | bytes) -> list[str]:
+    """What the schema has against a dashboard."""
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    schema = dashboard_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return [e.message for e in jsonschema.Draft202012Validator(schema).iter_errors(parse_document(text).data)]
+
+
+@pytest.mark.parametrize("name", names(kind="dashboards"))
+def test_the_schema_takes_every_bundled_dashboard(name: str) -> None:
+    assert invalid(find(name, kind="dashboards").read_bytes()) == []
+
+
+@pytest.mark.parametrize("name", [n for n in MALFORMED if n != "key_twice"])
+def test_the_schema_sees_every_mistake_that_needs_no_run(name: str) -> None:
+    assert bool(invalid(MALFORMED[name][0])) is (name not in NEEDS_A_RUN)
+
+
+def test_the_schema_lists_the_names_that_the_loader_goes_by_and_describes_every_option() -> None:
+    kinds = dashboard_schema()["$defs"]
+    assert set(kinds) == set(KINDS)
+    assert kinds["heatmap"]["properties"]["z"]["enum"] == list(ALL_METRICS)
+    assert kinds["distribution"]["properties"]["metric"]["enum"] == list(METRICS)
+    assert kinds["sweep"]["properties"]["x"]["anyOf"][0]["enum"] == [*ALL_METRICS, *FACTS]
+    assert invalid(TOP + "  - {kind: heatmap, z: tim}\n") == [f"'tim' is not one of {list(ALL_METRICS)!r}"]
+    assert invalid(TOP + "  - {kind: swep}\n") == [f"'swep' is not one of {list(KINDS)!r}"]
+    options = [o for kind in kinds.values() for o in kind["properties"].values()]
+    assert all(o["description"] for o in (*options, *dashboard_schema()["properties"].values(), *kinds.values()))
 
 
 def test_an_unknown_name_lists_the_nearest() -> None:

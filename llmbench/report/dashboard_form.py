@@ -30,17 +30,20 @@ Logs = Annotated[list[Annotated[Literal["x", "y"], wanted("x or y")]], Field(max
 Exponent = Annotated[float, Field(gt=-10, lt=10), wanted("an exponent, a number between -10 and 10")]
 
 
-class _Panel(BaseModel):
+class Panel(BaseModel):
+    """What every kind has."""
+
     model_config = STRICT
 
     kind: str
+    """What it shows."""
     title: Words | None = None
     """Above the panel. Default: made from what it shows."""
     where: MatchSpec = {}
     """Only cases that have these values: parameter, bundle, impl, phase, run, device or commit."""
 
 
-class _Grid(_Panel):
+class _Grid(Panel):
     facet: Name | None = None
     """One subplot a value, side by side."""
     row: Name | None = None
@@ -61,6 +64,7 @@ class Sweep(_Curve):
 
     y: Name
     band: Annotated[Literal["ci", "none"], wanted("ci or none")] = "ci"
+    """The intervals, or none."""
 
 
 class Bars(_Grid):
@@ -70,6 +74,7 @@ class Bars(_Grid):
     x: Name | None = None
     color: Name | None = None
     log: Logs | None = None
+    """Which axes are logarithmic. Default: none."""
 
 
 class Speedup(_Curve):
@@ -87,6 +92,7 @@ class Complexity(_Curve):
 
     y: Name = "peak_memory"
     theory: Annotated[dict[Name, Exponent], Field(min_length=1)] = {}
+    """The exponent that each implementation (or other colour) should have: {naive: 2, tiled: 1}."""
 
 
 class Heatmap(_Grid):
@@ -104,6 +110,7 @@ class Pareto(_Grid):
     y: Name = "peak_memory"
     color: Name | None = None
     log: Logs | None = None
+    """Which axes are logarithmic. Default: what spans decades."""
 
 
 class Stacked(_Grid):
@@ -115,42 +122,46 @@ class Stacked(_Grid):
     """Which parts, from the bottom. Default: all."""
 
 
-class Distribution(_Panel):
+class Distribution(Panel):
     """Samples in measured order beside their histogram."""
 
     metric: Name = "time"
     cases: Annotated[int, Field(ge=1, le=12), wanted("an integer from 1 to 12")] = 4
+    """How many: those with the most flags, then the widest intervals."""
 
 
-class Timeline(_Panel):
+class Timeline(Panel):
     """Clocks, power and temperature over the run."""
 
 
-class Table(_Panel):
+class Table(Panel):
     """Numbers, one line a case."""
 
     columns: Annotated[list[Name], Field(min_length=1)] = []
 
 
-class Status(_Panel):
+class Status(Panel):
     """Which cases have a result, and why the others have none."""
 
     x: Name | None = None
 
 
-MODELS: dict[Kind, type[_Panel]] = {
+MODELS: dict[Kind, type[Panel]] = {
     "sweep": Sweep, "bars": Bars, "speedup": Speedup, "roofline": Roofline, "complexity": Complexity,
     "heatmap": Heatmap, "pareto": Pareto, "stacked": Stacked, "distribution": Distribution, "timeline": Timeline,
     "table": Table, "status": Status,
 }  # fmt: skip
 
 
-class _Top(BaseModel):
+class Top(BaseModel):
+    """A dashboard: what a page shows, as data."""
+
     model_config = STRICT
 
     title: Words = ""
     """Of the page. Default: the name of the suite."""
     panels: Annotated[list[Any], Field(min_length=1, max_length=MAX_PANELS)]
+    """In their order."""
 
 
 def parse_form(document: Document) -> Form:
@@ -158,7 +169,7 @@ def parse_form(document: Document) -> Form:
     found, panels = [], []
     data = document.data
     try:
-        _Top.model_validate(data)
+        Top.model_validate(data)
     except ValidationError as error:
         found += told(error, document, whole="the dashboard", unknown=_unknown_key)
     given = data.get("panels")
@@ -198,10 +209,10 @@ def _panel(document: Document, index: int, panel: Any) -> tuple[list[SuiteError]
 
 
 def _unknown_key(place: Place) -> str:
-    return f"{dotted(place)} is not a key of a dashboard{nearest(str(place[-1])[:60], _Top.model_fields)}"
+    return f"{dotted(place)} is not a key of a dashboard{nearest(str(place[-1])[:60], Top.model_fields)}"
 
 
-def _unknown_option(model: type[_Panel], place: Place) -> str:
+def _unknown_option(model: type[Panel], place: Place) -> str:
     known = nearest(str(place[-1])[:60], model.model_fields)
     return f"{dotted(place)} is not an option of kind {model.__name__.lower()!r}{known}"
 

@@ -86,7 +86,7 @@ def _tidy(node: Any) -> Any:
         return [_tidy(n) for n in node]
     if not isinstance(node, dict):
         return node
-    empty: tuple[object, ...] = ([], {})
+    empty: tuple[object, ...] = ([], {}, "", None)
     kept = {
         k: v
         for k, v in node.items()
