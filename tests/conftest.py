@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from chromium import browser, show
+
+__all__ = ["browser", "show"]  # fixtures
 
 ROOT = Path(__file__).parent.parent
 TINY = """\

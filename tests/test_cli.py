@@ -174,6 +174,8 @@ def test_documents_for_machines_are_one_json_document_with_a_schema(stored: Stor
     assert plan["schema"] == "llmbench.plan/1" and plan["cases"] == 4
     assert document("run", "tiny.yaml", "--dry-run", "--json")["units"] == plan["units"]
     assert document("schema")["type"] == "object" and "axes" in document("schema")["properties"]
+    assert document("schema", "suite") == document("schema")
+    assert "panels" in document("schema", "dashboard")["properties"]
     doctor = document("doctor", "--json")
     assert doctor["schema"] == "llmbench.doctor/1" and {"state", "what", "seen"} <= set(doctor["findings"][0])
 

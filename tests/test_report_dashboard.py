@@ -7,10 +7,14 @@ import pytest
 from example_runs import OP, make_row, make_run, make_suite
 
 from llmbench.errors import SuiteError, UsageError
+from llmbench.metrics import METRICS
 from llmbench.report.dashboard import check, dashboard_for, load_dashboard, parse_dashboard, read_dashboard
 from llmbench.report.dashboard_form import KINDS
-from llmbench.suite.bundled import bundled, names
+from llmbench.report.dashboard_names import ALL_METRICS, FACTS
+from llmbench.report.dashboard_schema import dashboard_schema
+from llmbench.suite.bundled import bundled, find, names
 from llmbench.suite.catalog import OpSpec, ParamSpec
+from llmbench.suite.document import parse_document
 
 TOP = "title: T\npanels:\n"
 ALL_KINDS = ", ".join(KINDS)
@@ -71,6 +75,10 @@ MALFORMED = {
         TOP + "  - {kind: sweep, y: time, log: [z]}\n", "d.yaml:3:34: panels[0].log[0] is 'z'; wanted x or y",
     ),
     "repeated_log": (TOP + "  - {kind: sweep, y: time, log: [x, x]}\n", "d.yaml:3:37: panels[0].log[1] repeats 'x'"),
+    "too_many_logs": (
+        TOP + "  - {kind: sweep, y: time, log: [x, y, x]}\n",
+        "d.yaml:3:33: panels[0].log has too many entries; wanted at most 2",
+    ),
     "log_is_no_list": (
         TOP + "  - {kind: sweep, y: time, log: x}\n", "d.yaml:3:33: panels[0].log is 'x'; wanted a list",
     ),
@@ -112,7 +120,6 @@ MALFORMED = {
     "panels_missing": ("title: T\n", "d.yaml:1:1: the dashboard has no key 'panels', which it needs"),
     "panels_is_no_list": ("title: T\npanels: {}\n", "d.yaml:2:9: panels is a mapping; wanted a list"),
     "panel_is_a_name": (TOP + "  - sweep\n", "d.yaml:3:5: panels[0] is 'sweep'; wanted a mapping with a kind"),
-    "title_missing": ("panels: [{kind: table}]\n", "d.yaml:1:1: the dashboard has no key 'title', which it needs"),
     "title_of_another_type": (
         "title: 3\npanels: [{kind: table}]\n", "d.yaml:1:8: title is 3; wanted a text of 1 to 300 characters",
     ),
@@ -127,6 +134,13 @@ MALFORMED = {
         TOP + "  - {kind: table}\n  - {kind: status}\n  - {kind: table}\n", "d.yaml:5:5: panels[2] repeats panels[0]",
     ),
 }  # fmt: skip
+
+
+NEEDS_A_RUN = {
+    "unknown_axis", "unknown_color", "unknown_metric", "metric_as_facet", "theory_of_a_stranger", "where_of_a_stranger",
+    "where_of_another_type", "where_of_an_unknown_impl", "unknown_column", "facet_is_row",
+}  # fmt: skip
+"""Mistakes that a schema cannot see: whether a parameter has that name."""
 
 
 @pytest.mark.parametrize("name", MALFORMED)
@@ -198,7 +212,16 @@ def test_the_dashboard_is_that_of_the_suite_then_of_the_op_then_the_default() ->
 def test_a_namesake_that_names_what_the_op_does_not_have_is_passed_over() -> None:
     stranger = make_suite(name="smoke", op=OpSpec("x", 1, "", (ParamSpec("n", "int", 1),), ("fwd",), OP.impls), axes=())
     assert dashboard_for([make_run([], stranger)]).stem == "default"
-    assert load_dashboard(None, [make_run([], stranger)]).title == "Report"
+    assert load_dashboard(None, [make_run([], stranger)]).title == "smoke"
+
+
+def test_a_dashboard_without_a_title_has_that_of_the_suites(tmp_path: Path) -> None:
+    mine, other = (make_run([], make_suite(name=name, op=replace(OP, name="x"))) for name in ("mine", "other"))
+    assert load_dashboard(None, [mine, mine]).title == "mine"
+    assert load_dashboard("default", [mine, other]).title == "mine and other"
+    path = tmp_path / "d.yaml"
+    path.write_text(TOP + "  - {kind: table}\n")
+    assert load_dashboard(path, [mine]).title == "T"
 
 
 def test_every_suite_shipped_has_a_dashboard_and_each_says_what_it_shows() -> None:
@@ -209,6 +232,36 @@ def test_every_suite_shipped_has_a_dashboard_and_each_says_what_it_shows() -> No
 @pytest.mark.parametrize("name", names(kind="dashboards"))
 def test_a_bundled_dashboard_has_the_right_form(name: str) -> None:
     assert read_dashboard(name).panels
+
+
+def invalid(text: str | bytes) -> list[str]:
+    """What the schema has against a dashboard."""
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    schema = dashboard_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return [e.message for e in jsonschema.Draft202012Validator(schema).iter_errors(parse_document(text).data)]
+
+
+@pytest.mark.parametrize("name", names(kind="dashboards"))
+def test_the_schema_takes_every_bundled_dashboard(name: str) -> None:
+    assert invalid(find(name, kind="dashboards").read_bytes()) == []
+
+
+@pytest.mark.parametrize("name", [n for n in MALFORMED if n != "key_twice"])
+def test_the_schema_sees_every_mistake_that_needs_no_run(name: str) -> None:
+    assert bool(invalid(MALFORMED[name][0])) is (name not in NEEDS_A_RUN)
+
+
+def test_the_schema_lists_the_names_that_the_loader_goes_by_and_describes_every_option() -> None:
+    kinds = dashboard_schema()["$defs"]
+    assert set(kinds) == set(KINDS)
+    assert kinds["heatmap"]["properties"]["z"]["enum"] == list(ALL_METRICS)
+    assert kinds["distribution"]["properties"]["metric"]["enum"] == list(METRICS)
+    assert kinds["sweep"]["properties"]["x"]["anyOf"][0]["enum"] == [*ALL_METRICS, *FACTS]
+    assert invalid(TOP + "  - {kind: heatmap, z: tim}\n") == [f"'tim' is not one of {list(ALL_METRICS)!r}"]
+    assert invalid(TOP + "  - {kind: swep}\n") == [f"'swep' is not one of {list(KINDS)!r}"]
+    options = [o for kind in kinds.values() for o in kind["properties"].values()]
+    assert all(o["description"] for o in (*options, *dashboard_schema()["properties"].values(), *kinds.values()))
 
 
 def test_an_unknown_name_lists_the_nearest() -> None:

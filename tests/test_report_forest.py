@@ -30,6 +30,21 @@ def test_a_forest_plot_has_a_row_a_case_and_its_numbers_below(tmp_path: Path) ->
     assert len(time.rows) == len(memory.rows) == 2 and time.rows[0].facts["impl"] == "flash"
 
 
+def test_the_axis_is_as_wide_as_its_ratios_and_one_whatever_the_intervals_are(tmp_path: Path) -> None:
+    wild = [STEADY[0], 50 * STEADY[0]]
+    a = stored_run(tmp_path / "a", {"flash": STEADY, "naive": STEADY})
+    b = stored_run(tmp_path / "b", {"flash": SLOW, "naive": wild})
+    time, memory = panels_of(compare(read_evidence(a), read_evidence(b)))
+    ratios = [x for t in time.traces for x in t.data["x"]]
+    room = max(ratios) ** (1 / 3)
+    assert time.layout["xaxis"]["autorangeoptions"] == pytest.approx(
+        {"clipmin": 1 / room, "clipmax": max(ratios) * room}
+    )
+    assert max(max(t.data["error_x"]["array"]) for t in time.traces) > 100
+    assert "1 interval goes on beyond the axis." in time.caption
+    assert memory.layout["xaxis"]["autorangeoptions"] == pytest.approx({"clipmin": 1 / 1.3, "clipmax": 1.3})
+
+
 def test_of_very_many_cases_the_worst_are_drawn_and_all_listed(tmp_path: Path) -> None:
     names = tuple(f"i{k}" for k in range(MOST + 5))
     suite = make_suite(op=replace(OP, impls=tuple(map(ImplSpec, names))), impls=names)

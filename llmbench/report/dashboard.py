@@ -1,7 +1,7 @@
 """Dashboards: what to look at, as data. `read` the text, then `check` its names against the runs that it shows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llmbench.errors import SuiteError, nearest
@@ -30,7 +30,7 @@ class PanelSpec:
     row: str | None = None  # one below the other
     metric: str | None = None
     band: str | None = None  # ci or none
-    log: tuple[str, ...] | None = None  # which of x and y are logarithmic; None: sizes and what spans decades
+    log: tuple[str, ...] | None = None  # which of x and y are logarithmic; None: sizes, ratios and what spans decades
     theory: dict[str, float] = field(default_factory=dict)  # series -> exponent of the law it should follow
     part: tuple[str, ...] = ()
     cases: int | None = None
@@ -41,7 +41,7 @@ class PanelSpec:
 class Dashboard:
     """A page: its title and its panels, in order."""
 
-    title: str
+    title: str  # empty until `load_dashboard` knows the suite
     panels: tuple[PanelSpec, ...]
     path: str
     document: Document = field(compare=False, repr=False)
@@ -50,11 +50,13 @@ class Dashboard:
 def load_dashboard(source: str | Path | None, runs: Sequence[Run]) -> Dashboard:
     """The dashboard in that file or bundled under that name, or the one that fits the runs; they know its names.
 
+    Without a title of its own it has that of their suite.
     Raises: SuiteError for the first mistake in it, UsageError for a name that is neither.
     """
     dashboard = read_dashboard(dashboard_for(runs) if source is None else source)
     check(dashboard, runs)
-    return dashboard
+    suites = dict.fromkeys(run.manifest.header.suite.name for run in runs)
+    return replace(dashboard, title=dashboard.title or " and ".join(suites))
 
 
 def read_dashboard(source: str | Path) -> Dashboard:

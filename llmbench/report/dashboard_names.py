@@ -1,14 +1,14 @@
 """The names that a dashboard may use: metrics, and the facts that the cases of its runs have."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from llmbench.analyze.derive import DERIVED
 from llmbench.metrics import METRICS, Metric
 from llmbench.store.query import Run
 from llmbench.suite.catalog import ParamSpec, Scalar
-from llmbench.suite.document import seen
+from llmbench.suite.document import Place, seen
 from llmbench.suite.values import read_value
 
 ALL_METRICS: Mapping[str, Metric] = {**METRICS, **DERIVED}
@@ -31,9 +31,17 @@ FACTS = (
 )
 """What every case has beside its parameters and bundles."""
 
+Role = Literal["metric", "sampled", "fact", "any"]
+"""What an option names: a metric, one that runs store, a fact (parameter, bundle or one of FACTS), or any of them."""
+
+ROLES: Mapping[str, Role] = {
+    "x": "any", "y": "any", "z": "metric", "color": "fact", "facet": "fact", "row": "fact", "metric": "sampled",
+    "columns": "any",
+}  # fmt: skip
+"""Options that name something, and what it is in panels of most kinds."""
+
 _A = {"impl": "an implementation", "phase": "a phase"}
-_FACT_OPTIONS = ("color", "facet", "row")
-_METRIC_OPTIONS = {"z": ("heatmap",), "y": ("bars", "complexity", "stacked", "pareto"), "x": ("pareto",)}
+_METRIC_OPTIONS = {"y": ("bars", "complexity", "stacked", "pareto"), "x": ("pareto",)}
 _FACT_ONLY = {"x": ("bars", "speedup", "complexity", "heatmap", "stacked", "status"), "y": ("heatmap",)}
 
 
@@ -56,7 +64,7 @@ class Names:
 class Problem(NamedTuple):
     """A name that is not right, at a place within its panel; `known` are the names to suggest from."""
 
-    place: tuple[str | int, ...]
+    place: Place
     message: str
     seen: str = ""
     known: tuple[str, ...] = ()
@@ -79,16 +87,12 @@ def names_of(runs: Sequence[Run]) -> Names:
 
 def problems(kind: str, options: Mapping[str, Any], known: Names) -> Iterator[Problem]:
     """What is wrong with the names in a panel's options."""
-    for option in ("x", "y", "z"):
-        if (name := options[option]) is not None:
-            yield from _axis(kind, option, name, known)
-    for option in _FACT_OPTIONS:
-        if (name := options[option]) is not None:
-            yield from _fact((option,), name, known)
-    if (name := options["metric"]) is not None and name not in METRICS:
-        yield Problem(("metric",), f"is {seen(name)}, which is not a metric that is sampled", name, tuple(METRICS))
-    for i, name in enumerate(options["columns"]):
-        yield from _any(("columns", i), name, known)
+    for option in ROLES:
+        given = options[option]
+        names = enumerate(given) if isinstance(given, tuple) else [(None, given)]
+        for i, name in names:
+            if name is not None:
+                yield from _CHECKS[role_of(kind, option)]((option,) if i is None else (option, i), name, known)
     for key, values in options["where"].items():
         yield from _where(key, values, known)
     if options["color"] in (None, "impl"):
@@ -100,29 +104,41 @@ def problems(kind: str, options: Mapping[str, Any], known: Names) -> Iterator[Pr
         yield Problem(("row",), f"is {seen(options['row'])}, as facet is")
 
 
-def _axis(kind: str, option: str, name: str, known: Names) -> Iterator[Problem]:
+def role_of(kind: str, option: str) -> Role:
+    """What that option of `ROLES` names in panels of that kind."""
     if kind in _METRIC_OPTIONS.get(option, ()):
-        if name not in ALL_METRICS:
-            yield Problem((option,), f"is {seen(name)}, which is not a metric", name, tuple(ALL_METRICS))
-    elif kind in _FACT_ONLY.get(option, ()):
-        yield from _fact((option,), name, known)
-    else:
-        yield from _any((option,), name, known)
+        return "metric"
+    return "fact" if kind in _FACT_ONLY.get(option, ()) else ROLES[option]
 
 
-def _any(place: tuple[str | int, ...], name: str, known: Names) -> Iterator[Problem]:
+def _metric(place: Place, name: str, known: Names) -> Iterator[Problem]:
+    if name not in ALL_METRICS:
+        yield Problem(place, f"is {seen(name)}, which is not a metric", name, tuple(ALL_METRICS))
+
+
+def _sampled(place: Place, name: str, known: Names) -> Iterator[Problem]:
+    if name not in METRICS:
+        yield Problem(place, f"is {seen(name)}, which is not a metric that is sampled", name, tuple(METRICS))
+
+
+def _any(place: Place, name: str, known: Names) -> Iterator[Problem]:
     names = (*ALL_METRICS, *known.facts)
     if name not in names:
         message = f"is {seen(name)}, which is not a metric, parameter or axis of {known.ops}"
         yield Problem(place, message, name, names)
 
 
-def _fact(place: tuple[str | int, ...], name: str, known: Names) -> Iterator[Problem]:
+def _fact(place: Place, name: str, known: Names) -> Iterator[Problem]:
     if name in known.facts:
         return
     what = "a metric; wanted" if name in ALL_METRICS else "not"
     message = f"is {seen(name)}, which is {what} a parameter or axis of {known.ops}"
     yield Problem(place, message, name, () if name in ALL_METRICS else known.facts)
+
+
+_CHECKS: Mapping[Role, Callable[[Place, str, Names], Iterator[Problem]]] = {
+    "metric": _metric, "sampled": _sampled, "fact": _fact, "any": _any,
+}  # fmt: skip
 
 
 def _where(key: str, values: Sequence[Scalar], known: Names) -> Iterator[Problem]:
@@ -132,7 +148,7 @@ def _where(key: str, values: Sequence[Scalar], known: Names) -> Iterator[Problem
         return
     choices = {"impl": known.impls, "phase": known.phases}.get(key, ())
     for i, value in enumerate(values):
-        place = ("where", key, i)
+        place: Place = ("where", key, i)
         if choices and value not in choices:
             yield Problem(place, f"is {seen(value)}, which is not {_A[key]} of {known.ops}", str(value), choices)
         elif key in known.params and key not in known.bundles:

@@ -6,7 +6,8 @@ from typing import Any
 from llmbench.analyze.compare import Comparison, ForestRow, Kind, forest
 from llmbench.report.compare_table import HEADINGS, rows_of, status_lines, tally
 from llmbench.report.drawn import Drawn, TableRow, Trace
-from llmbench.report.panels.label import plain
+from llmbench.report.log_axis import Span, decades, log_ticks, ratio_span
+from llmbench.report.panels.label import joined, plain
 from llmbench.suite.catalog import Scalar
 
 MOST = 200  # rows of a plot, the worst: more than a screen shows at once
@@ -25,8 +26,10 @@ def panels_of(comparison: Comparison) -> list[Drawn]:
 def _panel(comparison: Comparison, metric: str) -> Drawn:
     found = sorted(forest(comparison, metric), key=lambda row: row.kind == "same")
     shown, facts = found[:MOST], {p.case_id: p.facts for p in comparison.pairs}
-    more = f" The {MOST} worst of {len(found)} cases are drawn; the table has all." if len(found) > MOST else ""
-    caption = f"{tally(comparison, metric)}. B/A: above 1, B needs more.{more}"
+    more = f"The {MOST} worst of {len(found)} cases are drawn; the table has all." if len(found) > MOST else ""
+    span = ratio_span(row.ratio for row in shown)
+    cut = span.cut(_ends(row) for row in shown)
+    caption = joined([f"{tally(comparison, metric)}. B/A: above 1, B needs more.", more, cut])
     rows = rows_of(comparison, metric, everything=True)
     return Drawn(
         anchor=f"forest-{metric}",
@@ -35,7 +38,7 @@ def _panel(comparison: Comparison, metric: str) -> Drawn:
         caption=caption,
         why_empty=None if found else f"No case has a ratio of {metric}.",
         traces=tuple(_trace(kind, shown, facts) for kind in COLOURS if any(r.kind == kind for r in shown)),
-        layout=_layout(shown),
+        layout=_layout(shown, span),
         height_px=FRAME_PX + ROW_PX * max(4, len(shown)),
         columns=tuple(HEADINGS.values()),
         rows=tuple(TableRow(tuple(row.cells.values()), row.pair.facts) for row in rows),
@@ -45,11 +48,12 @@ def _panel(comparison: Comparison, metric: str) -> Drawn:
 def _trace(kind: Kind, rows: Sequence[ForestRow], facts: Mapping[str, dict[str, Scalar]]) -> Trace:
     """The rows of a kind; each stands at its place among all of them."""
     own = [(place, row) for place, row in enumerate(rows) if row.kind == kind]
-    ends = [(row.low or row.ratio, row.high or row.ratio) for _, row in own]
+    ends = [_ends(row) for _, row in own]
     data = {
         "type": "scatter",
         "mode": "markers",
         "name": kind,
+        "showlegend": True,
         "x": [row.ratio for _, row in own],
         "y": [place for place, _ in own],
         "marker": {"color": COLOURS[kind], "symbol": "square"},
@@ -64,12 +68,21 @@ def _trace(kind: Kind, rows: Sequence[ForestRow], facts: Mapping[str, dict[str, 
     return Trace(data, None, {}, [facts[row.case_id] for _, row in own])
 
 
-def _layout(rows: Sequence[ForestRow]) -> dict[str, Any]:
+def _ends(row: ForestRow) -> tuple[float, float]:
+    return row.low or row.ratio, row.high or row.ratio
+
+
+def _layout(rows: Sequence[ForestRow], span: Span) -> dict[str, Any]:
     places = list(range(len(rows)))
     ticks = {"tickvals": places, "ticktext": [plain(row.label) for row in rows]}
     one = {"type": "line", "x0": 1, "x1": 1, "y0": 0, "y1": 1, "yref": "paper"}
     return {
-        "xaxis": {"type": "log", "title": {"text": "B/A"}},
+        "xaxis": {
+            "type": "log",
+            "title": {"text": "B/A"},
+            **log_ticks(decades([1, *(row.ratio for row in rows)])),
+            **span.clip,
+        },
         "yaxis": {**ticks, "range": [len(rows) - 0.5, -0.5]},
         "shapes": [one],
         "showlegend": True,

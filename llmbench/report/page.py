@@ -18,6 +18,7 @@ from llmbench.store.record import WORST_FIRST
 
 MOST_ROWS = 1000  # of a table: a browser lays out this many at once without a pause
 WIDE = 12  # columns, from which a table is printed small
+SCRIPTS = ("facets.js", "link.js", "page.js")
 SENTENCE = 40  # characters, above which a cell may wrap
 LONG_CELL = 200  # characters, above which a cell gets a box that scrolls
 _NUMBER = re.compile(r"[±~<≥≤+−-]?\d|–$|$")
@@ -31,7 +32,7 @@ def render_page(*, title: str, facts: Sequence[Facts], panels: Sequence[Drawn], 
     filters = filters_of(panels)
     known = RowFacts(filters)
     sections = [_panel(panel, known) for panel in panels]
-    scripts = [_plotly_js(), _asset("page.js")]
+    scripts = [_plotly_js(), "\n".join(_asset(name) for name in SCRIPTS)]
     body = [
         '<a class="skip" href="#panels">Skip to the panels</a>',
         _header(title, facts, labels),
@@ -127,10 +128,12 @@ def _side(panels: Sequence[Drawn], filters: Mapping[str, Sequence[str]]) -> str:
     series = series_of(panels)
     boxes = "".join(_filter(key, values, series) for key, values in filters.items())
     form = (
-        f'<form class="filters" aria-label="Filters of all panels">{boxes}<p class="filtered" role="status"></p></form>'
+        f'<form class="filters" aria-label="Filters of all panels" autocomplete="off">{boxes}'
+        '<p class="filtered" role="status"></p></form>'
     )
     return (
-        '<aside><details id="side" open><summary>Filters and panels</summary><div class="inside">'
+        '<aside><details id="side" open><summary>Filters and panels <span class="filtered"></span></summary>'
+        '<div class="inside">'
         f'{form if boxes else ""}<nav aria-label="Panels"><h2>panels</h2><ol>{links}</ol></nav>'
         "</div></details></aside>"
     )

@@ -7,22 +7,12 @@ import re
 from math import isfinite
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StringConstraints,
-    Tag,
-    ValidationError,
-    WrapValidator,
-)
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, StringConstraints, Tag, ValidationError
 
-from llmbench.errors import SuiteError, nearest
+from llmbench.errors import nearest
 from llmbench.suite.catalog import Catalog, Scalar
-from llmbench.suite.document import Document, Place, dotted, seen
+from llmbench.suite.document import Document, Place, dotted
+from llmbench.suite.form import STRICT, Name, json_schema_of, told, wanted
 from llmbench.suite.suite import Measure
 
 _DEFAULT = Measure()
@@ -38,18 +28,6 @@ _UNITS = {
     "GB": 10**9,
     "TB": 10**12,
 }
-
-
-def _wanted(text: str) -> WrapValidator:
-    """Says what is wanted, whatever was wrong."""
-
-    def check(value: Any, handler: Any) -> Any:
-        try:
-            return handler(value)
-        except ValidationError:
-            raise PydanticCustomError("wanted", "{wanted}", {"wanted": text}) from None
-
-    return WrapValidator(check)
 
 
 def size_bytes(value: int | str) -> int:
@@ -77,13 +55,10 @@ def _form(value: object) -> str | None:
     return "<list>" if isinstance(value, list) else "<mapping>" if isinstance(value, dict) else None
 
 
-Name = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}$"), _wanted("a name of letters, digits, _ . and -")
-]
 Value = Annotated[
     int | float | str | bool,
     AfterValidator(_finite),
-    _wanted("a finite number, a string, true or false"),
+    wanted("a finite number, a string, true or false"),
 ]
 Values = Annotated[list[Value], Field(min_length=1)]
 Names = Annotated[list[Name], Field(min_length=1, json_schema_extra={"uniqueItems": True})]
@@ -112,53 +87,55 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Plugin = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?$"),
-    _wanted("'module' or 'module:function'"),
+    wanted("'module' or 'module:function'"),
 ]
 OverlayName = Annotated[
-    str, StringConstraints(pattern=r"^(cpu|cuda|sm[0-9]{2,3})$"), _wanted("cpu, cuda or an architecture such as sm90")
+    str, StringConstraints(pattern=r"^(cpu|cuda|sm[0-9]{2,3})$"), wanted("cpu, cuda or an architecture such as sm90")
 ]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
-
-
-class SkipSpec(_Strict):
+class SkipSpec(BaseModel):
     """Cases that are recorded as skipped instead of run."""
+
+    model_config = STRICT
 
     match: MatchSpec
     """What they have in common: parameter, axis, impl or phase, with the value or the list of values that match."""
-    why: Annotated[str, StringConstraints(min_length=1), _wanted("the reason, in words")]
+    why: Annotated[str, StringConstraints(min_length=1), wanted("the reason, in words")]
     """The reason, as the record and the report give it."""
 
 
-class MeasureSpec(_Strict):
+class MeasureSpec(BaseModel):
     """How each case is measured. An overlay that sets `measure` starts from the defaults, not from the suite's."""
 
-    target_ci: Annotated[float, Field(gt=0, lt=1), _wanted("a fraction between 0 and 1, such as 0.01")] = (
+    model_config = STRICT
+
+    target_ci: Annotated[float, Field(gt=0, lt=1), wanted("a fraction between 0 and 1, such as 0.01")] = (
         _DEFAULT.target_ci
     )
     """Stop when the half-width of the 95 % CI of the median is below this share of it."""
-    max_s: Annotated[Positive, _wanted("a number of seconds above 0")] = _DEFAULT.max_s
+    max_s: Annotated[Positive, wanted("a number of seconds above 0")] = _DEFAULT.max_s
     """Or when one case has been sampled for this many seconds."""
-    min_samples: Annotated[int, Field(ge=6), _wanted("an integer, 6 or more")] = _DEFAULT.min_samples
+    min_samples: Annotated[int, Field(ge=6), wanted("an integer, 6 or more")] = _DEFAULT.min_samples
     """Samples of a case before it may stop; a CI of the median at 95 % needs six."""
-    cache: Annotated[Literal["cold", "warm"], _wanted("cold or warm")] = _DEFAULT.cache
+    cache: Annotated[Literal["cold", "warm"], wanted("cold or warm")] = _DEFAULT.cache
     """Whether the cache is flushed before each call."""
-    order: Annotated[Literal["interleaved", "apart"], _wanted("interleaved or apart")] = _DEFAULT.order
+    order: Annotated[Literal["interleaved", "apart"], wanted("interleaved or apart")] = _DEFAULT.order
     """Whether the implementations of a point take turns, or run one after the other."""
-    processes: Annotated[int, Field(ge=1), _wanted("an integer, 1 or more")] = _DEFAULT.processes
+    processes: Annotated[int, Field(ge=1), wanted("an integer, 1 or more")] = _DEFAULT.processes
     """Fresh processes, each measuring every case."""
-    timeout_s: Annotated[Positive, _wanted("a number of seconds above 0")] = _DEFAULT.timeout_s
+    timeout_s: Annotated[Positive, wanted("a number of seconds above 0")] = _DEFAULT.timeout_s
     """A stage of a case that takes longer is a hang."""
     memory_limit: Annotated[
-        int | str, AfterValidator(_at_least_a_byte), _wanted("a number of bytes, or a size such as '2 GiB'")
+        int | str, AfterValidator(_at_least_a_byte), wanted("a number of bytes, or a size such as '2 GiB'")
     ] = Field(default_factory=int)  # unset, there is none
     """Memory that a worker may add to what it holds after its imports."""
 
 
-class PartSpec(_Strict):
+class PartSpec(BaseModel):
     """What an overlay may set; it replaces the suite's key whole, nothing is merged."""
+
+    model_config = STRICT
 
     impls: Names = []
     """Implementations to measure, in order. Default: all that the op has."""
@@ -175,13 +152,13 @@ class PartSpec(_Strict):
     measure: MeasureSpec = Field(default_factory=MeasureSpec)
     """How each case is measured."""
     probes: Annotated[
-        list[Annotated[Literal["memory", "power", "energy", "kernels"], _wanted("memory, power, energy or kernels")]],
+        list[Annotated[Literal["memory", "power", "energy", "kernels"], wanted("memory, power, energy or kernels")]],
         Field(json_schema_extra={"uniqueItems": True}),
     ] = []
     """What is observed beside time, in passes of its own."""
-    gate: dict[Name, Annotated[float, Field(ge=0, allow_inf_nan=False), _wanted("a fraction, 0 or more")]] = {}
+    gate: dict[Name, Annotated[float, Field(ge=0, allow_inf_nan=False), wanted("a fraction, 0 or more")]] = {}
     """How much worse each metric may get before a gate fails, as a fraction: {time: 0.03}."""
-    seed: Annotated[int, Field(ge=0), _wanted("an integer, 0 or more")] = 0
+    seed: Annotated[int, Field(ge=0), wanted("an integer, 0 or more")] = 0
     """Where the inputs' random numbers start."""
 
 
@@ -201,7 +178,7 @@ def parse_spec(document: Document) -> SuiteSpec:
     try:
         return SuiteSpec.model_validate(document.data)
     except ValidationError as error:
-        found = [_told(document, detail) for detail in error.errors(include_url=False, include_input=False)]
+        found = told(error, document, whole="the suite", unknown=_unknown_key)
         raise min(found, key=lambda e: (e.line, e.column)) from None
 
 
@@ -209,7 +186,7 @@ def json_schema(catalog: Catalog | None = None) -> dict[str, Any]:
     """The JSON Schema of a suite, for editors; with a catalog, it lists its ops, implementations and phases."""
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **_tidy(SuiteSpec.model_json_schema()),
+        **json_schema_of(SuiteSpec),
         "title": "llmbench suite",
     }
     if catalog is not None:
@@ -220,55 +197,6 @@ def json_schema(catalog: Catalog | None = None) -> dict[str, Any]:
             part["properties"]["impls"]["items"] = {"type": "string", "enum": impls}
             part["properties"]["phases"]["items"] = {"type": "string", "enum": phases}
     return schema
-
-
-def _tidy(node: Any) -> Any:
-    """pydantic's schema without made-up titles and empty defaults, and with every mapping closed."""
-    if isinstance(node, list):
-        return [_tidy(n) for n in node]
-    if not isinstance(node, dict):
-        return node
-    empty: tuple[object, ...] = ([], {})
-    kept = {
-        k: v
-        for k, v in node.items()
-        if not (k == "title" and isinstance(v, str)) and not (k == "default" and v in empty)
-    }
-    if "patternProperties" in kept:
-        kept["additionalProperties"] = False
-    return {k: v if k == "default" else _tidy(v) for k, v in kept.items()}
-
-
-def _told(document: Document, detail: ErrorDetails) -> SuiteError:
-    """A pydantic error as ours: where, what was seen, what is wanted."""
-    place, value, extra = _walk(document, detail["loc"])
-    kind, where = detail["type"], dotted(place)
-    if kind == "missing":
-        name = extra[0] if extra else "?"
-        return document.error(f"{where or 'the suite'} has no key {name!r}, which it needs", place)
-    if kind == "extra_forbidden":
-        return document.error(_unknown_key(place), place, at="key")
-    if "[key]" in extra:
-        return document.error(f"{where} is not {detail['msg']}", place, at="key")
-    if kind in ("too_short", "wanted"):
-        what = "empty" if kind == "too_short" else seen(value)
-        wanted = "at least one" if kind == "too_short" else detail["msg"]
-        return document.error(f"{where} is {what}; wanted {wanted}", place)
-    wanted = {"list_type": "a list", "dict_type": "a mapping", "model_type": "a mapping"}.get(kind, detail["msg"])
-    return document.error(f"{where} is {seen(value)}; wanted {wanted}", place)
-
-
-def _walk(document: Document, loc: tuple[str | int, ...]) -> tuple[Place, object, list[str]]:
-    """The place in the document, what is there, and the steps that are pydantic's own or not in the document."""
-    place: Place = ()
-    value: Any = document.data
-    extra: list[str] = []
-    for step in loc:
-        if (*place, step) in document.values:
-            place, value = (*place, step), value[step]
-        else:
-            extra.append(str(step))
-    return place, value, extra
 
 
 def _unknown_key(place: Place) -> str:

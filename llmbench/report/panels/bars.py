@@ -7,6 +7,7 @@ from llmbench.analyze.stats import Estimate, estimate
 from llmbench.report.dashboard import PanelSpec
 from llmbench.report.drawn import Drawn, TableRow, Trace
 from llmbench.report.panels.data import PageData, Point
+from llmbench.report.panels.facet import facets_of
 from llmbench.report.panels.grid import Cell, grid_of
 from llmbench.report.panels.label import bases_text, estimate_text, joined, plain, value_text
 from llmbench.report.panels.listing import MAX_ROWS, listing, rest_text
@@ -28,18 +29,21 @@ def bars(spec: PanelSpec, data: PageData) -> Drawn:
     if not placed:
         return empty(spec, title, why_none(name, points, data))
     rest = rest_names(placed, [x_name, color, spec.facet, spec.row], data.varying)
+    facets = facets_of(spec, placed, color=color if color != x_name else None, rest=rest)
+    rest = facets.left(rest)
     kept, thin_note = thinned(placed)
     series, few_note = few(series_of(kept, color=color, rest=rest))
-    grid = grid_of(placed, facet=spec.facet, row=spec.row)
+    grid = grid_of(placed, facet=facets.facet, row=facets.row)
     traces = []
     for cell in grid.cells:
         members = {id(p) for p in cell.points}
         here = [replace(s, points=[p for p in s.points if id(p) in members]) for s in series]
         traces += [_bar(s, cell, x, y, alone=x_name == color) for s in here if s.points]
-    table = listing(placed, [spec.row, spec.facet, color, *rest, x_name], [y])
+    table = listing(placed, [facets.row, facets.facet, color, *rest, x_name], [y])
     notes = [
-        bases_text([e for p in kept if (e := y.estimate(p)) is not None]), style_text(series, "pattern"),
-        missing_text(points, [x, y]), thin_note, few_note, grid.note, table.note,
+        bases_text([e for p in kept if (e := y.estimate(p)) is not None]),
+        y.span.cut(y.bounds(p) for p in kept) if y.span else "", facets.note,
+        style_text(series, "pattern"), missing_text(points, [x, y]), thin_note, few_note, grid.note, table.note,
     ]  # fmt: skip
     layout = {**grid.layout(x.axis(), y.axis()), "barmode": "group"}
     return Drawn(

@@ -7,6 +7,7 @@ from llmbench.analyze.slope import Slope, loglog_slope
 from llmbench.report.dashboard import PanelSpec
 from llmbench.report.drawn import Drawn, TableRow, Trace
 from llmbench.report.panels.data import PageData
+from llmbench.report.panels.facet import facets_of
 from llmbench.report.panels.grid import Cell, grid_of
 from llmbench.report.panels.label import joined, plain, value_text
 from llmbench.report.panels.listing import MAX_ROWS, rest_text
@@ -43,15 +44,17 @@ def complexity(spec: PanelSpec, data: PageData) -> Drawn:
     if not placed:
         return empty(spec, title, why_none(name, points, data))
     rest = rest_names(placed, [x_name, color, spec.facet, spec.row], data.varying)
+    facets = facets_of(spec, placed, color=color, rest=rest)
+    rest = facets.left(rest)
     kept, thin_note = thinned(placed)
     series, few_note = few(series_of(kept, color=color, rest=rest))
-    grid = grid_of(placed, facet=spec.facet, row=spec.row)
+    grid = grid_of(placed, facet=facets.facet, row=facets.row)
     fits = [fit for cell in grid.cells for s in series if (fit := _fit(s, cell, spec, x_name, name)) is not None]
     traces = [t for fit in fits for t in _traces(fit, fits, x, y)]
-    names = [n for n in dict.fromkeys([spec.row, spec.facet, color, *rest]) if n]
+    names = [n for n in dict.fromkeys([facets.row, facets.facet, color, *rest]) if n]
     rows = [_row(fit, names, y) for fit in fits]
     notes = [
-        METHOD, style_text(series, "dash"), missing_text(points, [x, y]), thin_note, few_note, grid.note,
+        METHOD, facets.note, style_text(series, "dash"), missing_text(points, [x, y]), thin_note, few_note, grid.note,
         rest_text(len(rows)),
     ]  # fmt: skip
     return Drawn(

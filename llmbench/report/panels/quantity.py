@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from llmbench.analyze.stats import Estimate
 from llmbench.report.dashboard_names import ALL_METRICS
+from llmbench.report.log_axis import Span, decades, log_ticks, ratio_span
 from llmbench.report.panels.data import Point
 from llmbench.report.panels.label import estimate_text, interval_text, plain, tick_text, value_text
 from llmbench.report.scale import BYTE_RATES, BYTES, FLOP_RATES, TIMES, Scale, digits, scale_of, scaled
@@ -45,6 +46,8 @@ class Quantity:
     scale: Scale
     log: bool
     order: tuple[Scalar, ...]  # of a number or category: every value there is, in the order of the axis
+    decades: float = 0.0  # that a logarithmic axis spans
+    span: Span | None = None  # of a ratio: its axis ends there, and longer whiskers are cut
 
     @property
     def words(self) -> str:
@@ -113,7 +116,8 @@ class Quantity:
         if self.kind == "category":
             values = list(dict.fromkeys(plain(v) for v in self.order))
             return {**axis, "type": "category", "categoryorder": "array", "categoryarray": values}
-        axis |= {"type": "log" if self.log else "linear", "exponentformat": "none"}
+        axis |= {"type": "log", **log_ticks(self.decades)} if self.log else {"type": "linear"}
+        axis |= {"exponentformat": "none"} | (self.span.clip if self.span else {})
         if self.kind == "number" and len(self.order) <= DECADE_TICKS:
             axis |= {"tickvals": list(self.order), "ticktext": [tick_text(v) for v in self.order]}
         elif self.kind == "metric" and not self.log:
@@ -125,14 +129,16 @@ def quantity(name: str, points: Sequence[Point], *, log: bool | None = None) -> 
     """How `name` is shown for these points; `log` None decides by what they span."""
     if name in ALL_METRICS:
         values = [e.value for p in points if (e := p.values.get(name)) is not None and isfinite(e.value)]
-        default = ALL_METRICS[name].unit in ("s", "B") and _spans([v for v in values if v > 0])
-        return Quantity(name, "metric", _scale(name, values), default if log is None else log, ())
+        default = name == "speedup" or (ALL_METRICS[name].unit in ("s", "B") and _spans([v for v in values if v > 0]))
+        span = ratio_span(values) if name == "speedup" else None
+        reach = decades([*values, 1.0] if span else values)
+        return Quantity(name, "metric", _scale(name, values), default if log is None else log, (), reach, span)
     known = list(dict.fromkeys(v for p in points if (v := p.facts.get(name)) is not None))
     numbers = [v for v in known if isinstance(v, int | float) and not isinstance(v, bool)]
     if numbers and len(numbers) == len(known):
         positive = min(numbers) > 0
         chosen = _spans(numbers) if log is None else log
-        return Quantity(name, "number", Scale("", 1.0), positive and chosen, tuple(sorted(numbers)))
+        return Quantity(name, "number", Scale("", 1.0), positive and chosen, tuple(sorted(numbers)), decades(numbers))
     return Quantity(name, "category", Scale("", 1.0), False, tuple(known))
 
 

@@ -9,7 +9,7 @@ from llmbench.report.dashboard import PanelSpec
 from llmbench.report.dashboard_names import ALL_METRICS
 from llmbench.report.drawn import Drawn, TableRow, Trace
 from llmbench.report.panels.data import PageData, Point
-from llmbench.report.panels.grid import Cell, grid_of
+from llmbench.report.panels.grid import ROW_PX, Cell, grid_of
 from llmbench.report.panels.label import joined, plain, value_text
 from llmbench.report.panels.listing import MAX_ROWS, Listing, rest_text
 from llmbench.report.panels.quantity import Quantity, as_category, quantity
@@ -25,6 +25,7 @@ SYMBOLS = {
     "ok": "circle", "skipped": "circle-open", "unavailable": "line-ew-open", "inferred": "triangle-up-open",
     "oom": "triangle-up", "timeout": "hourglass", "error": "x", "crashed": "star", "wrong": "diamond",
 }  # fmt: skip
+LEAST_PX, LINE_PX = 110, 36  # height of a subplot, and of an implementation in it
 NUMBERS = ("time", "flop_per_s", "bytes_per_s", "tokens_per_s", "peak_memory", "compile_time", "speedup", "max_error")
 
 
@@ -39,7 +40,7 @@ def status(spec: PanelSpec, data: PageData) -> Drawn:
     x, y = as_category(quantity(x_name, points)), as_category(quantity("impl", points))
     kept, thin_note = thinned(points, what="cases")
     rest = rest_names(points, [x_name, "impl"], data.varying)
-    grid = grid_of(kept, rest=rest)
+    grid = replace(grid_of(kept, rest=rest), row_px=max(LEAST_PX, min(ROW_PX, LINE_PX * len(y.order))))
     order = [s for s in reversed(WORST_FIRST) if any(p.line.status == s for p in kept)]
     traces = [t for cell in grid.cells for s in order if (t := _marks(cell, s, x, y)) is not None]
     table = _reasons(points, data)

@@ -7,6 +7,7 @@ from typing import Any
 from llmbench.report.dashboard import PanelSpec
 from llmbench.report.drawn import Drawn, Trace
 from llmbench.report.panels.data import PageData, Point
+from llmbench.report.panels.facet import facets_of
 from llmbench.report.panels.grid import Cell, grid_of
 from llmbench.report.panels.label import bases_text, facts_text, joined, plain
 from llmbench.report.panels.listing import listing
@@ -52,9 +53,11 @@ def _curves(spec: PanelSpec, data: PageData, y_name: str, *, bars: bool) -> Draw
         return empty(spec, title, why_none(lacking, points, data))
     rest = rest_names(placed, [x_name, y_name, color, spec.facet, spec.row], data.varying)
     styled = rest if x.kind != "metric" else [n for n in rest if n in COARSE]
+    facets = facets_of(spec, placed, color=color if color != x_name else None, rest=styled)
+    rest, styled = facets.left(rest), facets.left(styled)
     kept, thin_note = thinned([p for p in placed if not (bars and p.line.is_baseline)] or placed)
     kept_series, few_note = few(series_of(kept, color=color, rest=styled))
-    grid = grid_of(placed, facet=spec.facet, row=spec.row)
+    grid = grid_of(placed, facet=facets.facet, row=facets.row)
     banded = not bars and spec.band != "none"
     traces: list[Trace] = []
     for cell in grid.cells:
@@ -65,11 +68,12 @@ def _curves(spec: PanelSpec, data: PageData, y_name: str, *, bars: bool) -> Draw
             here = replace(s, points=[p for p in s.points if id(p) in members])
             if here.points:
                 traces += _series(here, cell, x, y, told=[n for n in rest if n not in styled], band=banded, bars=bars)
-    table = listing(placed, [spec.row, spec.facet, color, *rest, x_name], [x, y])
+    table = listing(placed, [facets.row, facets.facet, color, *rest, x_name], [x, y])
     estimates = [e for p in kept if (e := y.estimate(p)) is not None]
     notes = [
         PAIRED if bars else bases_text(estimates) if spec.band != "none" else "",
-        style_text(kept_series, "symbol" if _scattered(x) else "dash"),
+        y.span.cut(y.bounds(p) for p in kept) if y.span else "",
+        facets.note, style_text(kept_series, "symbol" if _scattered(x) else "dash"),
         missing_text(points, [x, y]), thin_note, few_note, grid.note, table.note,
     ]  # fmt: skip
     return Drawn(
@@ -85,7 +89,7 @@ def _scattered(x: Quantity) -> bool:
 def _series(
     s: Series, cell: Cell, x: Quantity, y: Quantity, *, told: Sequence[str], band: bool, bars: bool
 ) -> list[Trace]:
-    """The line of a series, over its band; `told` are facts that only its hover boxes tell."""
+    """The line of a series, over its band, or with bars where that had no width; only hover boxes tell of `told`."""
     points = s.points if x.kind == "metric" else sorted(s.points, key=lambda p: _place(x, p))
     shared: dict[str, Any] = {"type": "scatter", "name": plain(s.color), "legendgroup": s.color[:200], **cell.refs}
     line = {
@@ -98,12 +102,13 @@ def _series(
         "hovertext": [hover_text(p, told, x, y) for p in points],
         "hovertemplate": f"{s.head}<br>%{{hovertext}}<extra></extra>",
     }
-    if bars:
-        line |= error_bars(points, y)
     bounds = [y.bounds(p) for p in points]
-    if not band or _scattered(x) or not any(bounds):
-        return [trace(line, points, s.color)]
-    return [_band(points, s.color, shared, x, bounds), trace(line, points, s.color)]
+    places = {x.at(p) for p, b in zip(points, bounds, strict=True) if b}
+    wide = band and len(places) > 1 and not _scattered(x)  # an area between fewer places has no width
+    if (bars or band) and not wide:
+        line |= error_bars(points, y)
+    area = [_band(points, s.color, shared, x, bounds)] if wide else []
+    return [*area, trace(line, points, s.color)]
 
 
 def _band(
@@ -142,16 +147,18 @@ def error_bars(points: Sequence[Point], y: Quantity, axis: str = "error_y") -> d
 
 
 def _baselines(cell: Cell, x: Quantity) -> list[Trace]:
-    """A line at 1 from the first to the last baseline of the subplot, for each colour that is one."""
+    """A line at 1 from the first to the last baseline of the subplot; a dash at 1 where they are at one place."""
     bases = [p for p in cell.points if p.line.is_baseline]
     if not bases:
         return []
     places = sorted({_place(x, p): x.at(p) for p in bases}.items())
-    at = [value for _, value in places]
+    ends = [places[0][1], places[-1][1]] if len(places) > 1 else [places[0][1]]
     name = plain(bases[0].line.impl) if len({p.line.impl for p in bases}) == 1 else BASELINE
+    line = {"mode": "lines", "line": {"dash": "dot"}}
+    mark = {"mode": "markers", "marker": {"symbol": "line-ew-open", "size": 40, "line": {"width": 2}}}
     data = {
-        "type": "scatter", "mode": "lines", "name": f"{name} (baseline)", "legendgroup": BASELINE, **cell.refs,
-        "x": [at[0], at[-1]] if len(at) > 1 else at * 2, "y": [1, 1], "line": {"dash": "dot"},
+        "type": "scatter", "name": f"{name} (baseline)", "legendgroup": BASELINE, **cell.refs,
+        "x": ends, "y": [1] * len(ends), **(line if len(ends) > 1 else mark),
         "hovertemplate": f"baseline {name}<extra></extra>", "meta": {"role": "baseline"},
     }  # fmt: skip
     facts = trace(data, bases, None).facts
