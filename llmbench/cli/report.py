@@ -15,13 +15,14 @@ from llmbench.cli.options import RESULTS, Results
 from llmbench.cli.output import check_file, check_folder, save
 from llmbench.errors import UsageError
 from llmbench.report import csv, document, markdown, table
+from llmbench.report import overhead as ledger
 from llmbench.report.dashboard import Dashboard, load_dashboard
 from llmbench.report.page import render_page
 from llmbench.report.panels.data import PageData, page_data
 from llmbench.report.panels.draw import draw_all
 from llmbench.report.picture import pictures
 from llmbench.store.query import Run, read_run
-from llmbench.store.runs import find_run
+from llmbench.store.runs import find_run, read_manifest
 
 Names = Annotated[list[str], typer.Argument(metavar="[RUN]...", help="Folders of runs, latest or latest:SUITE.")]
 BESIDE, PAGE = "beside", "report.html"
@@ -52,6 +53,9 @@ def command(
             "--dashboard", metavar="FILE", help="What to plot: a file, or a bundled name. Default: by suite or op."
         ),
     ] = None,
+    overhead: Annotated[
+        bool, typer.Option("--overhead", help="Where the run's wall time went, stage by stage; with --json as data.")
+    ] = False,
 ) -> None:
     """Show what runs found: a table here, and plots on a page."""
     gc.disable()  # a large report makes millions of objects that all live to its end: searching them takes long
@@ -61,6 +65,9 @@ def command(
         raise UsageError("--json and --csv take one run at a time")
     if dashboard and not (html or open_it or png):
         raise UsageError("--dashboard says what to plot: give --html FILE, --open or --png DIR too")
+    if overhead:
+        _overhead(runs, results, as_json=as_json, alone=not (as_markdown or as_csv or html or open_it or png))
+        return
     found = [read_run(_closed(run, results)) for run in runs]
     show = _markdown if as_markdown else _json if as_json else _csv if as_csv else _table
     if not (html or open_it or png):
@@ -75,6 +82,19 @@ def command(
     data = page_data(found)
     show(data.summaries)
     _write(data, chosen, page=page, asked_by=_asked_by(html), png=png, open_it=open_it)
+
+
+def _overhead(runs: Sequence[str], results: Path, *, as_json: bool, alone: bool) -> None:
+    if not alone:
+        raise UsageError("--overhead stands alone, or with --json")
+    manifests = [read_manifest(_closed(run, results)) for run in runs]
+    console = Console(highlight=False)
+    for i, manifest in enumerate(manifests):
+        if as_json:
+            print(ledger.document(manifest), end="")
+        else:
+            print() if i else None
+            ledger.show(manifest, console)
 
 
 def _closed(run: str, results: Path) -> Path:
