@@ -9,7 +9,7 @@ from simulated_clock import SimulatedClock
 
 from llmbench.measure.clock import WallClock
 from llmbench.measure.collector import collector_off
-from llmbench.measure.sampler import MAX_BLOCK, MIN_ROUNDS, Samples, Target, sample
+from llmbench.measure.sampler import MAX_BLOCK, MIN_ROUNDS, WARM_UP_CALLS, Samples, Target, sample
 
 FOREVER_S = 1e6  # no budget: blocks are as large as they get
 NOTHING_S = 0.0  # no time at all: blocks of one call, stopped as soon as the rules allow
@@ -102,6 +102,14 @@ def test_the_baseline_is_sampled_as_long_as_any_other() -> None:
 
 def cycle_n(values: list[float], n: int) -> Iterator[float]:
     return (values[i % len(values)] for i in range(n))
+
+
+def test_looks_are_taken_at_sizes_that_grow_by_a_tenth() -> None:
+    def stops_at(restless_calls: int) -> int:
+        call = takes(chain(cycle_n([1.0, 2.0], WARM_UP_CALLS + 1 + restless_calls), repeat(1.0)))
+        return len(run([Target("a", [call])], max_s=FOREVER_S)[0]["a"].time_s)
+
+    assert {stops_at(calls) // MAX_BLOCK for calls in range(40, 260, 4)} == {6, 7, 8, 9, 10, 11, 13, 15, 17, 19}
 
 
 def test_the_baseline_does_not_go_on_alone() -> None:

@@ -14,6 +14,7 @@ from llmbench.orderstat import relative_half_width
 MAX_BLOCK = 16  # samples; more add nothing to the pairing and delay the stop
 ROUNDS = 10  # blocks that the time budget is cut into: the paired CI over blocks needs six
 MIN_ROUNDS = 6
+LOOK_AGAIN = 10  # percent more samples: looks at every size stop on lucky ones, and each sorts all samples
 WARM_UP_CALLS = 3  # at least, after the calls of check and memory pass
 WARM_UP_SHARE = 0.1  # of the time budget at most
 WARM_UP_FLAT = 0.02  # warm when the last calls bring no more than this over the best before them
@@ -50,6 +51,8 @@ class Samples:
     spent_s: float = 0.0
     before_s: float = 0.0  # of `spent_s`, between the samples: flushes, for the most part
     block_size: int = 1
+    next_look: int = 0  # samples
+    is_known: bool = False  # the last look found the CI narrow enough
     sample_calls: int = 1
 
 
@@ -110,9 +113,13 @@ def _still_active(active: Sequence[Target], found: dict[str, Samples]) -> list[T
 def _stop(samples: Samples, *, rounds: int, target_ci: float, max_s: float, min_samples: int) -> str | None:
     if samples.error is not None:
         return "error"
-    if rounds < MIN_ROUNDS or len(samples.time_s) < min_samples:
+    n = len(samples.time_s)
+    if rounds < MIN_ROUNDS or n < min_samples:
         return None
-    if relative_half_width(samples.time_s) <= target_ci:
+    if n >= samples.next_look:
+        samples.next_look = n + n * LOOK_AGAIN // 100
+        samples.is_known = relative_half_width(samples.time_s) <= target_ci
+    if samples.is_known:
         return "target_ci"
     return "max_s" if samples.spent_s >= max_s else None
 
