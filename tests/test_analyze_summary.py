@@ -133,6 +133,15 @@ def test_processes_are_summed_up():
     [
         ({"samples": [1.0, 1.1] * 10}, Flag("noisy", pytest.approx(0.05 / 1.05))),
         ({"samples": [1.0] * 5}, Flag("few_samples")),
+        ({"samples": [1 + 0.0005 * i for i in range(101)]}, Flag("drift", pytest.approx(0.05 / 1.025))),
+        (
+            {"samples": [1 + 0.005 * abs(i % 40 - 20) for i in range(200)]},
+            Flag("autocorrelated", pytest.approx(0.99, abs=0.01)),
+        ),
+        (
+            {"samples": [1 + 0.05 * (i * 7 % 10 < 3) + 1e-5 * (i * 13 % 89) for i in range(99)]},
+            Flag("modes", pytest.approx(0.05, abs=1e-3)),
+        ),
         ({"samples": [1.0] * 10, "sample_flags": ["throttled,host_bound"] * 2 + [""] * 8}, Flag("throttled", 0.2)),
         ({"samples": [1.0] * 10, "sample_flags": ["throttled,host_bound"] * 2 + [""] * 8}, Flag("host_bound", 0.2)),
         ({"samples": [1.0] * 10, "order": "apart"}, Flag("apart")),
@@ -142,6 +151,25 @@ def test_processes_are_summed_up():
 def test_what_weakens_a_number_is_flagged(row, flag):
     (line,) = summarise(make_run([time_row(**row)])).lines
     assert line.flag(flag.name) == flag
+
+
+def test_shape_is_that_of_the_worst_process_and_as_fine_as_the_suite_asks():
+    rows = [time_row(samples=[1 + s * i for i in range(101)], process=p) for p, s in enumerate((2e-4, -5e-4, 0.0))]
+    (line,) = summarise(make_run(rows)).lines
+    assert line.flag("drift") == Flag("drift", pytest.approx(-0.05 / 0.975))
+    (line,) = summarise(make_run(rows, make_suite(measure=Measure(target_ci=0.1)))).lines
+    assert line.flag("drift") is None
+
+
+def test_noisy_is_what_the_gate_of_the_suite_could_not_decide_on():
+    def is_noisy(half_width, **changes):
+        rows = [time_row(samples=[1 - half_width, 1 + half_width] * 10)]
+        return summarise(make_run(rows, make_suite(**changes))).lines[0].flag("noisy") is not None
+
+    assert [is_noisy(h) for h in (0.02, 0.029, 0.031)] == [False, False, True]
+    assert [is_noisy(h, gate={"time": 0.05}) for h in (0.04, 0.06)] == [False, True]
+    assert [is_noisy(h, gate={"time": 0.01}) for h in (0.005, 0.02)] == [False, True]
+    assert [is_noisy(h, measure=Measure(target_ci=0.1)) for h in (0.06, 0.11)] == [False, True]
 
 
 def test_a_clean_line_has_no_flag():
@@ -164,7 +192,7 @@ def test_warnings_say_what_makes_the_numbers_weak():
     texts = " / ".join(summarise(run).facts.warnings)
     assert texts.startswith("incomplete")
     assert "quick run" in texts
-    assert "1 case with an interval wider than ±0.01" in texts
+    assert "1 case with an interval wider than ±3% of the median" in texts
 
 
 def test_a_run_read_back_from_disk_has_the_same_lines(tmp_path):

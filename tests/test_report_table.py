@@ -179,6 +179,18 @@ def test_a_skewed_interval_shows_its_two_sides_and_says_how_to_read_them():
     assert "two sides" not in printed(timed())
 
 
+def test_the_shape_of_a_stream_stands_there_with_its_size():
+    drifts = [2e-3 * (1 + 0.0005 * (100 - i)) for i in range(101)]
+    follows = [1e-3 * (1 + 0.005 * abs(i % 40 - 20)) for i in range(200)]
+    modes = [4e-3 * (1 + 0.05 * (i * 7 % 10 < 3) + 1e-5 * (i * 13 % 89)) for i in range(99)]
+    rows = [time_row(c, samples=s) for c, s in zip(cases_of(make_suite()), (drifts, follows, modes), strict=False)]
+    text = printed(rows, 160)
+    assert line_of(text, "naive").endswith("  drift -5%")
+    assert "  correlated 0.98\n" in text and line_of(text, "flex").endswith("  modes 5%")
+    assert "d drift (up to -5%), c correlated (up to 0.98), m modes (up to 5%)" in " ".join(printed(rows, 80).split())
+    assert "1 case with a time that changed while it was sampled" in text
+
+
 def test_an_unpaired_speedup_is_marked():
     text = printed(timed(order="apart"))
     assert "~0.500x" in text

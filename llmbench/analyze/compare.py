@@ -6,16 +6,13 @@ from typing import Literal
 
 from llmbench.analyze.change import DETERMINISTIC, Basis, Change, change
 from llmbench.analyze.facts import Facts
+from llmbench.analyze.stats import TAU
 from llmbench.analyze.summary import Line, Summary, summarise
 from llmbench.errors import UsageError
 from llmbench.metrics import METRICS
 from llmbench.store.origin import Evidence
 from llmbench.store.query import Row
 from llmbench.suite.catalog import Scalar
-
-TAU = 0.03
-"""The least change of time that counts where a suite's `gate` names none: where processes differ by 1 %, three a side
-find 3.8 % in four of five cases."""
 
 STILL = 0.005  # a change below is none, however narrow its interval: common drift of the device between two runs
 

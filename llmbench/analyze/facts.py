@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from llmbench.analyze.stats import noise_limit
 from llmbench.store.query import Row, Run
 from llmbench.suite.catalog import Scalar
 from llmbench.suite.suite import Suite
@@ -121,7 +122,7 @@ def _names(suite: Suite) -> list[str]:
 
 def _warnings(run: Run, flagged: Mapping[str, int]) -> Iterable[str]:
     """What makes the numbers weaker than they look, most important first."""
-    header, target = run.manifest.header, run.manifest.header.suite.measure.target_ci
+    header = run.manifest.header
     if not run.manifest.complete:
         yield "incomplete: the run stopped before its last case"
     if header.quick:
@@ -129,9 +130,12 @@ def _warnings(run: Run, flagged: Mapping[str, int]) -> Iterable[str]:
     if header.code.dirty:
         yield "uncommitted changes were measured: the commit does not name this code"
     texts = {
-        "noisy": f"an interval wider than ±{target:.3g} of the median, the suite's target_ci",
+        "noisy": f"an interval wider than ±{noise_limit(header.suite):.0%} of the median, too wide to decide on",
         "few_samples": "fewer than six samples, so no interval",
         "throttled": "samples taken while the device was throttled",
+        "drift": "a time that changed while it was sampled",
+        "autocorrelated": "samples that follow each other, so that their intervals are too narrow",
+        "modes": "two modes, of which a median shows one",
         "processes_differ": "processes whose intervals do not overlap",
         "apart": "no interleaving with the rest of their point, so drift is in their speed-ups",
         "unchecked": "no check of their outputs",

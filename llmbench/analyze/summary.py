@@ -1,13 +1,14 @@
 """A run as lines, one a case, in the order of the suite: what every table, document and file of a report is made of."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from llmbench.analyze.derive import Rates, derive
 from llmbench.analyze.facts import Facts, facts_of, varying
-from llmbench.analyze.stats import Estimate, Ratio, estimate, paired_ratio
+from llmbench.analyze.shape import shape_of
+from llmbench.analyze.stats import Estimate, Ratio, estimate, noise_limit, paired_ratio
 from llmbench.orderstat import MIN_SAMPLES
 from llmbench.store.query import Row, Run
 from llmbench.store.record import WORST_FIRST
@@ -15,12 +16,19 @@ from llmbench.suite.case import compared
 from llmbench.suite.catalog import Scalar
 from llmbench.suite.suite import Suite
 
-FlagName = Literal["noisy", "few_samples", "throttled", "host_bound", "processes_differ", "apart", "unchecked"]
+FlagName = Literal[
+    "noisy", "few_samples", "throttled", "host_bound", "drift", "autocorrelated", "modes", "processes_differ", "apart",
+    "unchecked",
+]  # fmt: skip
 SAMPLE_FLAGS: tuple[FlagName, ...] = ("throttled", "host_bound")  # those that are counted by samples
 
 
 class Flag(NamedTuple):
-    """Something that weakens a number; `share` is the share of samples that it touches, or the size of what it says."""
+    """Something that weakens a number; `share` is the share of samples that it touches, or the size of what it says.
+
+    Of `noisy` the half-width, of `drift` the change over the run and of `modes` their distance, as shares of the
+    median; of `autocorrelated` the coefficient; of `processes_differ` the spread of the processes.
+    """
 
     name: FlagName
     share: float | None = None
@@ -214,7 +222,7 @@ def _speedup(rows: Sequence[Row], baselines: Sequence[list[Row]]) -> tuple[Ratio
 def _flags(rows: Sequence[Row], times: Sequence[Row], time_s: Estimate, suite: Suite) -> list[Flag]:
     found: list[Flag] = []
     half_width = time_s.half_width
-    if half_width is not None and half_width > suite.measure.target_ci:
+    if half_width is not None and half_width > noise_limit(suite):
         found.append(Flag("noisy", half_width))
     if any((r.n or 0) < MIN_SAMPLES for r in times):
         found.append(Flag("few_samples"))
@@ -223,6 +231,7 @@ def _flags(rows: Sequence[Row], times: Sequence[Row], time_s: Estimate, suite: S
         touched = sum(name in mark.split(",") for mark in marks)
         if touched:
             found.append(Flag(name, touched / len(marks)))
+    found += _shape_flags(times, least=suite.measure.target_ci)
     apart = _spread(times)
     if apart is not None and apart > suite.measure.target_ci:
         found.append(Flag("processes_differ", apart))
@@ -231,6 +240,19 @@ def _flags(rows: Sequence[Row], times: Sequence[Row], time_s: Estimate, suite: S
     if any(r.check_kind in (None, "none") for r in rows):
         found.append(Flag("unchecked"))
     return found
+
+
+def _shape_flags(times: Sequence[Row], *, least: float) -> Iterator[Flag]:
+    """What the order and the distribution of the samples say, each of the process where it is worst."""
+    shapes = [shape_of(r.samples or [], r.sample_block, least=least) for r in times]
+    sizes: dict[FlagName, list[float | None]] = {
+        "drift": [s.drift for s in shapes],
+        "autocorrelated": [s.autocorrelation for s in shapes],
+        "modes": [s.modes for s in shapes],
+    }
+    for name, found in sizes.items():
+        if known := [size for size in found if size is not None]:
+            yield Flag(name, max(known, key=abs))
 
 
 def _spread(times: Sequence[Row]) -> float | None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llmbench.analyze.change import DETERMINISTIC, Change
-from llmbench.analyze.compare import NOT_RUN, TAU, Pair, Seen
+from llmbench.analyze.compare import NOT_RUN, Pair, Seen
+from llmbench.analyze.stats import TAU
 from llmbench.suite.catalog import Scalar
 
 MIN_PROCESSES = 3  # a side: with two, Welch's t has so few degrees of freedom that hardly anything excludes 1

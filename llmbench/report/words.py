@@ -126,9 +126,7 @@ def peak_of(line: Line, *, by_flop: bool) -> float | None:
 
 def notes_of(line: Line) -> list[str]:
     """What weakens the numbers of a line, in a word or two each."""
-    return [
-        word + ("" if share is None or word == "noisy" else f" {percent_text(share)}") for word, share in _weak(line)
-    ]
+    return [f"{word} {_size(word, share)}".rstrip() for word, share in _weak(line)]
 
 
 def letters_of(line: Line) -> str:
@@ -140,17 +138,29 @@ def letters_legend(lines: Iterable[Line]) -> str:
     """`n noisy, p processes differ (up to 30%)`: the letters of these lines."""
     found: dict[str, float] = {}
     for word, share in (weak for line in lines for weak in _weak(line)):
-        found[word] = max(found.get(word, 0.0), 0.0 if word == "noisy" else share or 0.0)
-    return ", ".join(f"{w[0]} {w}" + (f" (up to {percent_text(most)})" if most else "") for w, most in found.items())
+        found[word] = max(found.get(word, 0.0), share or 0.0, key=abs)
+    return ", ".join(
+        f"{w[0]} {w}" + (f" (up to {size})" if (size := _size(w, most)) else "") for w, most in found.items()
+    )
 
 
 def _weak(line: Line) -> Iterator[tuple[str, float | None]]:
     """Each flag as a word, no two with the same first letter, and its share."""
-    words = {"few_samples": "few samples", "host_bound": "host-bound", "processes_differ": "processes differ"}
+    words = {
+        "few_samples": "few samples", "host_bound": "host-bound", "autocorrelated": "correlated",
+        "processes_differ": "processes differ",
+    }  # fmt: skip
     for flag in line.flags:
         yield words.get(flag.name, flag.name), flag.share
     if line.grad == "off" and line.phase != "infer":
         yield "grad off", None
+
+
+def _size(word: str, share: float | None) -> str:
+    """How large that is: `40%` as a rule, `+5%` a drift, `0.48` a correlation; `noisy` has its own column."""
+    if not share or word == "noisy":
+        return ""
+    return f"{share:.2f}" if word == "correlated" else f"{share:+.0%}" if word == "drift" else percent_text(share)
 
 
 def set_aside(summary: Summary) -> set[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from llmbench.analyze.shape import shape_of
 from llmbench.codec import from_plain, to_plain
 from llmbench.measure.clock import WallClock
 from llmbench.orderstat import median_interval
@@ -29,6 +30,11 @@ def test_a_sample_of_an_empty_callable(benchmark: BenchmarkFixture) -> None:
 def test_the_interval_of_a_thousand_samples(benchmark: BenchmarkFixture) -> None:
     values = [1 + (i * 7919 % 1000) / 1e5 for i in range(1000)]
     assert benchmark(median_interval, values).low is not None
+
+
+def test_the_shape_of_fifty_samples(benchmark: BenchmarkFixture) -> None:
+    values, blocks = [1 + (i * 7919 % 1000) / 1e4 for i in range(50)], [i // 5 for i in range(50)]
+    assert benchmark(shape_of, values, blocks) == (None, None, None)
 
 
 def test_loading_and_expanding_the_attention_suite(benchmark: BenchmarkFixture) -> None:
