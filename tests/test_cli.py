@@ -178,6 +178,7 @@ def test_documents_for_machines_are_one_json_document_with_a_schema(stored: Stor
     assert "panels" in document("schema", "dashboard")["properties"]
     doctor = document("doctor", "--json")
     assert doctor["schema"] == "llmbench.doctor/1" and {"state", "what", "seen"} <= set(doctor["findings"][0])
+    assert doctor["fit"] == (not [f for f in doctor["findings"] if f["disturbs"] and f["state"] == "warn"])
 
 
 def test_a_plan_for_people_names_every_case_once(stored: Stored) -> None:

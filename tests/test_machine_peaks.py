@@ -1,6 +1,6 @@
 import pytest
 
-from llmbench.machine.peaks import PEAKS, limit_flop_per_s, peak_bytes_per_s, peak_flop_per_s
+from llmbench.machine.peaks import PEAKS, limit_bytes_per_s, limit_flop_per_s, peak_bytes_per_s, peak_flop_per_s
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,11 @@ def test_the_limit_follows_the_clock_up_and_not_down() -> None:
     assert limit_flop_per_s(h100, "bfloat16") == 989e12
 
 
+def test_the_limit_of_the_memory_is_the_datasheets_and_unknown_stays_unknown() -> None:
+    assert limit_bytes_per_s("NVIDIA H100 80GB HBM3") == 3350e9
+    assert limit_bytes_per_s("AMD EPYC, 2 cores") is None
+
+
 SM_AND_FLOP_A_CYCLE = {
     "NVIDIA H100 80GB HBM3": (132, 4096),
     "NVIDIA H100 PCIe": (114, 4096),
@@ -99,7 +104,7 @@ def test_every_row_is_named_by_its_source_and_sound() -> None:
     for name, row in PEAKS.items():
         rates = row.flop_per_s
         assert row.name == name
-        assert row.source.startswith("NVIDIA")
+        assert row.source.startswith("NVIDIA") and ("datasheet" in row.source or "architecture" in row.source)
         assert 1e11 < row.bytes_per_s < 1e13
         assert rates["float32"] <= rates.get("tf32", rates["float32"]) < rates["float16"]
 

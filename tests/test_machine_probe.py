@@ -33,7 +33,9 @@ def test_a_device_that_is_not_there_says_what_is() -> None:
     ("name", "hint"), [("gpu", "'cuda'"), ("cuad", "'cuda'"), ("CPU:0", "'cpu'"), ("cuda0", "'cuda")]
 )
 def test_a_name_that_is_none_gets_the_nearest(name: str, hint: str) -> None:
-    with pytest.raises(UsageError, match=f"^device '{name}' is none of cpu, cuda, cuda:<index>; did you mean {hint}"):
+    with pytest.raises(
+        UsageError, match=f"^device '{name}' is none of cpu, cuda, cuda:<index>, simulated; did you mean {hint}"
+    ):
         describe_device(name)
 
 

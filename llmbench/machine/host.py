@@ -48,7 +48,7 @@ class Host:
 
 def read_host(*, root: Path = ROOT, env: Mapping[str, str] | None = None) -> Host:
     """This host. `root` is where /proc and /sys are looked for."""
-    cpuinfo = _text(root / "proc/cpuinfo")
+    cpuinfo = text_of(root / "proc/cpuinfo")
     affinity = _affinity()
     quota, cgroup_memory = _cpu_quota(root), _memory_limit(root)
     total = _total_memory()
@@ -62,9 +62,10 @@ def read_host(*, root: Path = ROOT, env: Mapping[str, str] | None = None) -> Hos
         "ram_bytes": total,
         "governor": _governor(root, affinity),
         "turbo": _turbo(root),
+        **_threads_of_cores(root, affinity),
         "hypervisor": bool(re.search(r"^flags\s*:.*\bhypervisor\b", cpuinfo, re.M)) if cpuinfo else None,
         "page_size_bytes": _sysconf("SC_PAGE_SIZE"),
-        "transparent_hugepages": _chosen(_text(root / "sys/kernel/mm/transparent_hugepage/enabled")),
+        "transparent_hugepages": _chosen(text_of(root / "sys/kernel/mm/transparent_hugepage/enabled")),
     }
     facts |= {f"env_{k}": v for k, v in sorted((os.environ if env is None else env).items()) if _matters(k)}
     return Host(
@@ -92,7 +93,8 @@ def _matters(name: str) -> bool:
     return ENV_THAT_MATTERS.fullmatch(name) is not None
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """What a file holds; nothing where it cannot be read."""
     try:
         return path.read_text(errors="replace")
     except OSError:
@@ -150,7 +152,7 @@ def _last_level_cache(root: Path, affinity: list[int]) -> int:
     levels = {
         int(level): index.name
         for index in first.glob("index*")
-        if (level := _text(index / "level").strip()).isdigit() and _text(index / "type").strip() != "Instruction"
+        if (level := text_of(index / "level").strip()).isdigit() and text_of(index / "type").strip() != "Instruction"
     }
     if not levels:
         size = _sysctl("hw.l3cachesize") or _sysctl("hw.l2cachesize")
@@ -158,7 +160,7 @@ def _last_level_cache(root: Path, affinity: list[int]) -> int:
     sizes: dict[str, int] = {}
     for cpu in affinity:
         index = root / f"sys/devices/system/cpu/cpu{cpu}/cache" / levels[max(levels)]
-        sizes[_text(index / "shared_cpu_list").strip() or str(cpu)] = _bytes(_text(index / "size"))
+        sizes[text_of(index / "shared_cpu_list").strip() or str(cpu)] = _bytes(text_of(index / "size"))
     return sum(sizes.values())
 
 
@@ -171,13 +173,13 @@ def _bytes(size: str) -> int:
 def _cgroup_files(root: Path, controller: str, name: str) -> list[str]:
     """What `name` holds in this process's cgroup and in all above it; version 2 where `controller` is empty."""
     found = []
-    for line in _text(root / "proc/self/cgroup").splitlines():
+    for line in text_of(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controller not in controllers.split(","):
             continue
         inside = [part for part in Path(path.lstrip("/")).parts if part != ".."]
         mount = root / "sys/fs/cgroup" / controller
-        found += [_text(mount.joinpath(*inside[:depth], name)) for depth in range(len(inside), -1, -1)]
+        found += [text_of(mount.joinpath(*inside[:depth], name)) for depth in range(len(inside), -1, -1)]
     return [text.strip() for text in found if text.strip()]
 
 
@@ -199,15 +201,24 @@ def _memory_limit(root: Path) -> int | None:
 
 def _governor(root: Path, affinity: list[int]) -> str | None:
     cpus = root / "sys/devices/system/cpu"
-    seen = {_text(cpus / f"cpu{cpu}/cpufreq/scaling_governor").strip() for cpu in affinity} - {""}
+    seen = {text_of(cpus / f"cpu{cpu}/cpufreq/scaling_governor").strip() for cpu in affinity} - {""}
     return ",".join(sorted(seen)) or None
+
+
+def _threads_of_cores(root: Path, affinity: list[int]) -> dict[str, Fact]:
+    """`physical_cores` among the usable processors, and whether any core has a second hardware thread (`smt`)."""
+    cpus = root / "sys/devices/system/cpu"
+    siblings = {text_of(cpus / f"cpu{cpu}/topology/thread_siblings_list").strip() for cpu in affinity}
+    if "" in siblings:
+        return {"physical_cores": None, "smt": None}
+    return {"physical_cores": len(siblings), "smt": any(not s.isdigit() for s in siblings)}
 
 
 def _turbo(root: Path) -> bool | None:
     cpus = root / "sys/devices/system/cpu"
-    if no_turbo := _text(cpus / "intel_pstate/no_turbo").strip():
+    if no_turbo := text_of(cpus / "intel_pstate/no_turbo").strip():
         return no_turbo == "0"
-    if boost := _text(cpus / "cpufreq/boost").strip():
+    if boost := text_of(cpus / "cpufreq/boost").strip():
         return boost == "1"
     return None
 

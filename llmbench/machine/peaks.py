@@ -23,13 +23,18 @@ class Peaks:
     tensor_clock_hz: float  # at which the 16-bit peak is stated: peak / (SMs x FLOP a cycle and SM)
 
 
+def ceiling_name(dtype: str, matmul: Matmul = "ieee") -> str:
+    """What a ceiling of FLOP/s goes by: `tf32` for float32 that tensor cores multiply so, else torch's dtype."""
+    return "tf32" if (dtype, matmul) == ("float32", "tf32") else dtype
+
+
 def peak_flop_per_s(device_name: str, dtype: str, matmul: Matmul = "ieee") -> float | None:
     """Dense peak in FLOP/s for matrix products of that dtype; None if it is not known.
 
     `matmul` matters for float32 alone: tf32 counts as the tensor cores do.
     """
     row = PEAKS.get(device_name)
-    return None if row is None else row.flop_per_s.get("tf32" if (dtype, matmul) == ("float32", "tf32") else dtype)
+    return None if row is None else row.flop_per_s.get(ceiling_name(dtype, matmul))
 
 
 def peak_bytes_per_s(device_name: str) -> float | None:
@@ -49,6 +54,14 @@ def limit_flop_per_s(
     if peak is None or max_sm_clock_hz is None:
         return peak
     return peak * max(1.0, max_sm_clock_hz / PEAKS[device_name].tensor_clock_hz)
+
+
+def limit_bytes_per_s(device_name: str) -> float | None:
+    """B/s that the device's memory cannot pass: the datasheet's, which is stated at the highest memory clock.
+
+    It bounds what misses the last-level cache, and nothing else. None if it is not known.
+    """
+    return peak_bytes_per_s(device_name)
 
 
 def _row(

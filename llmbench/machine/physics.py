@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from llmbench.machine.fingerprint import Machine
-from llmbench.machine.peaks import limit_flop_per_s, peak_bytes_per_s
+from llmbench.machine.peaks import limit_bytes_per_s, limit_flop_per_s
 from llmbench.suite.catalog import Scalar
 
 IMPOSSIBLE = 1.02  # times the limit of the device at its highest clock
@@ -25,7 +25,7 @@ def impossible(
     )  # fmt: skip
     if limit is not None and flop is not None and flop / time_s > IMPOSSIBLE * limit:
         return f"{flop / time_s / 1e12:.0f} TFLOP/s is more than the device can do ({limit / 1e12:.0f})"
-    memory = peak_bytes_per_s(machine.device_name)
+    memory = limit_bytes_per_s(machine.device_name)
     if memory is None or traffic_bytes is None or not cold or traffic_bytes <= OUT_OF_CACHE * machine.llc_bytes:
         return None
     if not machine.llc_bytes or traffic_bytes / time_s <= IMPOSSIBLE * memory:

@@ -2,20 +2,17 @@
 
 import importlib.metadata
 import platform
-import re
 from importlib.metadata import PackageNotFoundError
 
 import torch
 
 import llmbench
-from llmbench.errors import MachineError, UsageError, nearest
+from llmbench.errors import MachineError
 from llmbench.machine import nvml, simulated
 from llmbench.machine.fingerprint import Gpu, Machine, cpu_machine, gpu_machine
 from llmbench.machine.host import read_host
+from llmbench.machine.naming import gpu_index
 from llmbench.suite.catalog import DeviceSpec
-
-SYNONYMS = {"gpu": "cuda", "nvidia": "cuda", "cpu:0": "cpu"}
-"""Names that people use, whose nearest spelling would mislead."""
 
 
 def describe_device(device: str | None = None) -> DeviceSpec:
@@ -25,16 +22,11 @@ def describe_device(device: str | None = None) -> DeviceSpec:
     """
     if device is None:
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    if device == "cpu":
-        return DeviceSpec("cpu", "cpu", read_host().name)
+    index = gpu_index(device)
     if device == simulated.NAME:
         return DeviceSpec(device, device, simulated.simulated_machine().device_name)
-    match = re.fullmatch(r"cuda(?::(\d+))?", device)
-    if not match:
-        meant = SYNONYMS.get(device.lower())
-        hint = f"; did you mean {meant!r}?" if meant else nearest(device, ["cpu", "cuda", "cuda:0", simulated.NAME])
-        raise UsageError(f"device {device!r} is none of cpu, cuda, cuda:<index>, simulated{hint}")
-    index = int(match[1] or 0)
+    if index is None:
+        return DeviceSpec("cpu", "cpu", read_host().name)
     names = _cuda_names()
     if index >= len(names):
         raise MachineError(f"device {device!r} is not on this machine; there is: {_there_is(names)}")

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,12 +11,10 @@ from glob import glob
 from importlib.metadata import distributions
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 from llmbench.codec import from_plain, to_plain
-from llmbench.errors import MachineError, UsageError
+from llmbench.machine.paths import cache_dir, write_whole
+from llmbench.run.ask import ask_worker
 from llmbench.run.code import source_files
-from llmbench.run.local import worker_environment
 from llmbench.suite.catalog import Catalog
 
 KEPT = 32  # cached catalogs
@@ -29,37 +26,21 @@ def describe(*, device: str | None = None, plugins: Sequence[str] = (), plugin_p
     Raises: UsageError and MachineError as the worker reports them: unknown device, broken plugin, no torch.
     """
     path = plugin_path or Path.cwd()
-    cached = user_cache_path("llmbench") / f"catalog-{_key(device, plugins, path)}.json"
+    cached = cache_dir() / f"catalog-{_key(device, plugins, path)}.json"
     try:
         return from_plain(Catalog, json.loads(cached.read_text()))
     except (OSError, ValueError):
-        found = _ask_worker(device, plugins, path)
+        named = [argument for plugin in plugins for argument in ("--plugin", plugin)]
+        found = from_plain(Catalog, ask_worker("describe", "--path", str(path), *named, device=device))
     with suppress(OSError):  # without a cache it takes some seconds each time
         _keep(found, cached)
     return found
 
 
 def _keep(found: Catalog, cached: Path) -> None:
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    partial = cached.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps(to_plain(found)))
-    partial.replace(cached)
+    write_whole(cached, json.dumps(to_plain(found)))
     for old in sorted(cached.parent.glob("catalog-*.json"), key=lambda p: p.stat().st_mtime)[:-KEPT]:
         old.unlink(missing_ok=True)
-
-
-def _ask_worker(device: str | None, plugins: Sequence[str], path: Path) -> Catalog:
-    command = [sys.executable, "-P", "-m", "llmbench.run.serve", "--describe", "--path", str(path)]
-    command += ["--device", device] if device else []
-    command += [arg for plugin in plugins for arg in ("--plugin", plugin)]
-    done = subprocess.run(command, capture_output=True, text=True, env=worker_environment(device or ""))
-    said = done.stderr.strip()
-    message = next((ln[10:] for ln in reversed(said.splitlines()) if ln.startswith("llmbench: ")), "")
-    if done.returncode == UsageError.exit_code:
-        raise UsageError(message or said)
-    if done.returncode != 0:
-        raise MachineError(message or f"the worker could not describe itself (exit {done.returncode}): {said[-1500:]}")
-    return from_plain(Catalog, json.loads(done.stdout))
 
 
 def _key(device: str | None, plugins: Sequence[str], path: Path) -> str:

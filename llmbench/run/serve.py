@@ -1,6 +1,7 @@
 """A worker process: the program behind `llmbench worker`, and what a run starts. Needs torch and the standard library.
 
 llmbench worker --describe [--device D] [--plugin MODULE[:FUNCTION]]...   the catalog as JSON
+llmbench worker --ceilings [--device D]                                   what the device reaches at best, as JSON
 llmbench worker --cases FILE --out FILE [--device D]                      measures a plan without a parent
 """
 
@@ -31,12 +32,14 @@ from llmbench.machine import simulated
 from llmbench.machine.probe import describe_device, probe, versions
 from llmbench.ops.registry import catalog, load_plugins
 from llmbench.run.arguments import parse
+from llmbench.run.ceiling_worker import reached
 from llmbench.run.limits import limit_memory
 from llmbench.run.protocol import Found, Hello, Message, Stage, StageName, Unit, UnitDone, decode, encode
 from llmbench.run.worker import measure_unit, open_bench
 
 PLAN_SCHEMA = "llmbench.plan/1"
 CATALOG_SCHEMA = "llmbench.catalog/1"
+CEILINGS_SCHEMA = "llmbench.ceilings/1"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Say = Callable[[StageName, str | None], None]  # which stage of which case begins
@@ -49,10 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.serve:
             return _serve(args)
         if args.describe:
-            return _describe(args)
+            return _document(lambda: _describe(args))
+        if args.ceilings:
+            return _document(lambda: {"schema": CEILINGS_SCHEMA, **to_plain(reached(args.device))})
         if args.cases and args.out:
             return _cases(args)
-        raise UsageError("llmbench worker: give --describe, or --cases FILE --out FILE")
+        raise UsageError("llmbench worker: give --describe, --ceilings, or --cases FILE --out FILE")
     except LlmbenchError as e:
         print(f"llmbench: {e}", file=sys.stderr)
         return e.exit_code
@@ -134,15 +139,18 @@ def _write(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _describe(args: argparse.Namespace) -> int:
-    """Prints the catalog. What imports print goes to stderr: stdout is one JSON document."""
+def _document(make: Callable[[], dict[str, Any]]) -> int:
+    """Prints one JSON document. What imports print meanwhile goes to stderr."""
     out_fd = os.dup(1)
     os.dup2(2, 1)
+    _write(out_fd, json.dumps(make()).encode() + b"\n")
+    return 0
+
+
+def _describe(args: argparse.Namespace) -> dict[str, Any]:
     sys.path.extend(args.path)
     notes = load_plugins(args.plugin)
-    found = catalog(describe_device(args.device), versions(), notes)
-    _write(out_fd, json.dumps({"schema": CATALOG_SCHEMA, **to_plain(found)}).encode() + b"\n")
-    return 0
+    return {"schema": CATALOG_SCHEMA, **to_plain(catalog(describe_device(args.device), versions(), notes))}
 
 
 def _cases(args: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from llmbench.errors import LlmbenchError, MachineError, RunError
 from llmbench.machine.fingerprint import slug
+from llmbench.run.ceilings import kept_ceilings
 from llmbench.run.code import code_of
 from llmbench.run.journal import Journal, Journaled, read_journal
 from llmbench.run.listener import Listener
@@ -247,6 +248,7 @@ def _header(order: Order, code: Code, hello: Hello, folder: Path, load: str | No
         param_types={p.name: p.type for op in order.catalog.ops for p in op.params},
         campaign_id=order.campaign_id,
         notes=tuple(dict.fromkeys([*([load] if load else []), *order.catalog.notes, *hello.notes])),
+        ceilings=kept_ceilings(hello.machine.device_key),
     )
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from llmbench.codec import from_plain, to_plain
 from llmbench.errors import RunError, nearest
+from llmbench.machine.ceilings import Ceilings
 from llmbench.machine.fingerprint import Machine
 from llmbench.metrics import METRICS
 from llmbench.store.record import Measurement, Record
@@ -50,6 +51,7 @@ class Header:
     param_types: dict[str, str]
     campaign_id: str | None = None
     notes: tuple[str, ...] = ()
+    ceilings: Ceilings | None = None  # of this device key, where they were measured before the run
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """The roofline: what cases achieve under what the device can do at most."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from llmbench.analyze.derive import multiplies_in
-from llmbench.machine.peaks import PEAKS, Matmul, peak_bytes_per_s, peak_flop_per_s
+from llmbench.machine.ceilings import Ceilings
+from llmbench.machine.peaks import PEAKS, Matmul, ceiling_name, peak_bytes_per_s, peak_flop_per_s
 from llmbench.report.dashboard import PanelSpec
 from llmbench.report.drawn import Drawn, Trace
 from llmbench.report.panels.data import PageData, Point
@@ -19,16 +20,29 @@ from llmbench.report.panels.why import anchor_of, empty, missing_text, why_none
 from llmbench.report.scale import BYTE_RATES, FLOP_RATES, scale_of, scaled
 from llmbench.suite.catalog import Scalar
 
+DATASHEET = "datasheet"
+
+Key = TypeVar("Key")
+
 
 @dataclass(frozen=True)
 class Roof:
-    """The two ceilings of a device for one dtype: memory up to `ridge` FLOP/B, compute beyond. SI units."""
+    """The two ceilings of a device for one dtype: memory up to `ridge` FLOP/B, compute beyond. SI units.
+
+    `source` is the datasheet, or when they were measured and how busy the machine was then.
+    """
 
     device: str
     dtype: str
     bytes_per_s: float
     flop_per_s: float
     facts: dict[str, Scalar]
+    source: str = DATASHEET
+
+    @property
+    def measured(self) -> bool:
+        """Whether it was measured; the datasheet's else."""
+        return self.source != DATASHEET
 
     @property
     def ridge(self) -> float:
@@ -36,15 +50,22 @@ class Roof:
         return self.flop_per_s / self.bytes_per_s
 
     @property
+    def name(self) -> str:
+        """`roof bfloat16`, `measured roof bfloat16`"""
+        return f"{'measured ' if self.measured else ''}roof {self.dtype}"
+
+    @property
     def text(self) -> str:
         """What it is, in words."""
         rate = scaled(self.flop_per_s, scale_of(self.flop_per_s, FLOP_RATES), 3)
         traffic = scaled(self.bytes_per_s, BYTE_RATES[0], 4)
-        return f"{self.device}: {rate} in {self.dtype}, {traffic}, ridge at {number_text(self.ridge)} FLOP/B"
+        copied, how = (" copied", f" ({self.source})") if self.measured else ("", "")
+        ridge = f"ridge at {number_text(self.ridge)} FLOP/B"
+        return f"{self.device}: {rate} in {self.dtype}, {traffic}{copied}, {ridge}{how}"
 
 
 def roofline(spec: PanelSpec, data: PageData) -> Drawn:
-    """FLOP/s over arithmetic intensity, logarithmic, under the datasheet's roofs where the device is known."""
+    """FLOP/s over arithmetic intensity, logarithmic, under the roofs of the datasheet and those that were measured."""
     color = spec.color or "impl"
     points = data.chosen(spec.where, (color, spec.facet, spec.row))
     x, y = quantity("intensity", points, log=True), quantity("flop_per_s", points, log=True)
@@ -56,7 +77,7 @@ def roofline(spec: PanelSpec, data: PageData) -> Drawn:
     rest = rest_names(placed, [color, spec.facet, spec.row], data.varying)
     coarse = [n for n in rest if n in COARSE]
     series, few_note = few(series_of(kept, color=color, rest=coarse))
-    roofs = _roofs(placed)
+    roofs = [*_datasheet_roofs(placed), *_measured_roofs(placed, data)]
     grid = grid_of(placed, facet=spec.facet, row=spec.row)
     traces: list[Trace] = []
     for cell in grid.cells:
@@ -74,8 +95,7 @@ def roofline(spec: PanelSpec, data: PageData) -> Drawn:
             traces += [trace(marks, here, s.color)] if here else []
     table = listing(placed, [spec.row, spec.facet, color, *rest], [x, y, quantity("flop_peak_fraction", placed)])
     notes = [
-        *_roof_notes(roofs, placed), style_text(series, "symbol"),
-        "Measured ceilings: this run has none.", missing_text(points, [x, y]),
+        *_roof_notes(roofs, placed, data), style_text(series, "symbol"), missing_text(points, [x, y]),
         thin_note, few_note, grid.note, table.note,
     ]  # fmt: skip
     layout = {**grid.layout(x.axis(), y.axis()), "hovermode": "closest"}
@@ -85,7 +105,7 @@ def roofline(spec: PanelSpec, data: PageData) -> Drawn:
     )  # fmt: skip
 
 
-def _roofs(points: Sequence[Point]) -> list[Roof]:
+def _datasheet_roofs(points: Sequence[Point]) -> list[Roof]:
     """A roof for each device and way to multiply that the points have, where the datasheet knows both ceilings."""
     found: dict[tuple[str, str], Roof] = {}
     for p in points:
@@ -93,10 +113,41 @@ def _roofs(points: Sequence[Point]) -> list[Roof]:
         dtype, matmul = multiplies_in(row), _matmul(p)
         rate, traffic = dtype and peak_flop_per_s(row.device_name, dtype, matmul), peak_bytes_per_s(row.device_name)
         if dtype and rate and traffic:
-            name = "tf32" if (dtype, matmul) == ("float32", "tf32") else dtype
-            facts = {k: p.facts[k] for k in ("run", "dtype") if k in p.facts}
-            found.setdefault((row.device_name, name), Roof(row.device_name, name, traffic, rate, facts))
+            name = ceiling_name(dtype, matmul)
+            _add(found, (row.device_name, name), Roof(row.device_name, name, traffic, rate, _facts(p)))
     return list(found.values())
+
+
+def _measured_roofs(points: Sequence[Point], data: PageData) -> list[Roof]:
+    """A roof for each way to multiply that the points have, where their run holds ceilings; runs that hold the same
+    share it. The memory's ceiling is that of a large copy."""
+    ceilings = _ceilings(data)
+    found: dict[tuple[str, str, str], Roof] = {}
+    for p in points:
+        known, dtype = ceilings[str(p.facts["run"])], multiplies_in(p.rows[0])
+        name = dtype and ceiling_name(dtype, _matmul(p))
+        rate = known and name and known.flop_per_s.get(name)
+        if known and name and rate and known.copy:
+            source = f"measured {known.measured[:10]}" + (f" while {known.busy}" if known.busy else "")
+            roof = Roof(known.device_name, name, known.copy.value, rate.value, _facts(p), source)
+            _add(found, (known.device_key, name, known.measured), roof)
+    return list(found.values())
+
+
+def _ceilings(data: PageData) -> dict[str, Ceilings | None]:
+    """Label of a run -> the ceilings that it holds."""
+    return {label: run.manifest.header.ceilings for run, label in zip(data.runs, data.labels, strict=True)}
+
+
+def _add(found: dict[Key, Roof], key: Key, roof: Roof) -> None:
+    """The roof, with the facts alone that all of its points have: a filter that hides some of them leaves it."""
+    known = found.get(key)
+    facts = roof.facts if known is None else {k: v for k, v in known.facts.items() if roof.facts.get(k) == v}
+    found[key] = replace(known or roof, facts=facts)
+
+
+def _facts(point: Point) -> dict[str, Scalar]:
+    return {k: point.facts[k] for k in ("run", "dtype") if k in point.facts}
 
 
 def _matmul(point: Point) -> Matmul:
@@ -109,19 +160,27 @@ def _roof(roof: Roof, cell: Cell, x: Quantity, y: Quantity, points: Sequence[Poi
     first, last = min([*at, roof.ridge]) / 3, max([*at, roof.ridge]) * 3
     places = [(first, first * roof.bytes_per_s), (roof.ridge, roof.flop_per_s), (last, roof.flop_per_s)]
     data = {
-        "type": "scatter", "mode": "lines", "name": plain(f"roof {roof.dtype}"), **cell.refs,
-        "legendgroup": f"roof {roof.device} {roof.dtype}", "x": [x.shown(a) for a, _ in places],
+        "type": "scatter", "mode": "lines", "name": plain(roof.name), **cell.refs,
+        "legendgroup": f"{roof.name} {roof.device} {roof.source}", "x": [x.shown(a) for a, _ in places],
         "y": [y.shown(b) for _, b in places],
-        "line": {"dash": "dash", "width": 1.5}, "hovertemplate": f"{plain(roof.text, 200)}<extra></extra>",
+        "line": {"dash": "dot" if roof.measured else "dash", "width": 1.5},
+        "hovertemplate": f"{plain(roof.text, 200)}<extra></extra>",
         "meta": {"role": "roof"},
     }  # fmt: skip
     return Trace(data, None, roof.facts)
 
 
-def _roof_notes(roofs: Sequence[Roof], points: Sequence[Point]) -> Iterator[str]:
+def _roof_notes(roofs: Sequence[Roof], points: Sequence[Point], data: PageData) -> Iterator[str]:
     for roof in roofs:
-        yield f"Datasheet roof of {roof.text}."
+        yield f"{'Measured' if roof.measured else 'Datasheet'} roof of {roof.text}."
+    held = {c.device_name for c in _ceilings(data).values() if c is not None}
     for device in dict.fromkeys(p.rows[0].device_name for p in points):
-        if not any(r.device == device for r in roofs):
+        here = [r for r in roofs if r.device == device]
+        if all(r.measured for r in here):
             known = "these dtypes on " if device in PEAKS else ""
-            yield f"The peak of {known}{device} is not known, so no roof is drawn."
+            drawn = "the measured roof alone is drawn" if here else "no roof is drawn"
+            yield f"The peak of {known}{device} is not known, so {drawn}."
+        if not any(r.measured for r in here):
+            later = "nothing yet; llmbench doctor --ceilings does, for later runs"
+            lacking = "no ceiling of these dtypes" if device in held else later
+            yield f"Measured on {device}: {lacking}."
