@@ -77,7 +77,7 @@ def write_run(
     _write_parquet(folder / RECORDS, rows, schema.with_metadata({"llmbench": json.dumps(to_plain(header))}))
     _write_parquet(folder / TELEMETRY_FILE, [{"run_id": header.run_id, **r} for r in telemetry], TELEMETRY)
     body = json.dumps({"schema": SCHEMA, **to_plain(manifest)}, indent=1)
-    _replace(folder / MANIFEST, body.encode() + b"\n")
+    write_whole(folder / MANIFEST, body.encode() + b"\n")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -164,7 +164,8 @@ def _valid(value: object) -> object:
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) and not value.isascii() else value
 
 
-def _replace(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes the file whole or not at all, synced to disk."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as f:
         f.write(content)
