@@ -1,6 +1,7 @@
 """How a metric grows: the measured log-log slope of each series, against the law that it should follow."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from llmbench.analyze.slope import Slope, loglog_slope
@@ -49,7 +50,7 @@ def complexity(spec: PanelSpec, data: PageData) -> Drawn:
     kept, thin_note = thinned(placed)
     series, few_note = few(series_of(kept, color=color, rest=rest))
     grid = grid_of(placed, facet=facets.facet, row=facets.row)
-    fits = [fit for cell in grid.cells for s in series if (fit := _fit(s, cell, spec, x_name, name)) is not None]
+    fits = [fit for cell in grid.cells for fit in _fits(cell, series, spec, x_name, name)]
     traces = [t for fit in fits for t in _traces(fit, fits, x, y)]
     names = [n for n in dict.fromkeys([facets.row, facets.facet, color, *rest]) if n]
     rows = [_row(fit, names, y) for fit in fits]
@@ -64,14 +65,14 @@ def complexity(spec: PanelSpec, data: PageData) -> Drawn:
     )  # fmt: skip
 
 
-def _fit(s: Series, cell: Cell, spec: PanelSpec, x_name: str, y_name: str) -> Fit | None:
+def _fits(cell: Cell, series: Sequence[Series], spec: PanelSpec, x_name: str, y_name: str) -> Iterator[Fit]:
     members = {id(p) for p in cell.points}
-    points = sorted((p for p in s.points if id(p) in members), key=lambda p: float(p.facts[x_name]))
-    if not points:
-        return None
-    xs = [float(p.facts[x_name]) for p in points]
-    slope = loglog_slope(xs, [p.values[y_name].value for p in points])
-    return Fit(cell, Series(s.color, s.rest, s.style, points, s.many), slope, spec.theory.get(s.color))
+    for s in series:
+        points = sorted((p for p in s.points if id(p) in members), key=lambda p: float(p.facts[x_name]))
+        if points:
+            xs = [float(p.facts[x_name]) for p in points]
+            slope = loglog_slope(xs, [p.values[y_name].value for p in points])
+            yield Fit(cell, replace(s, points=points), slope, spec.theory.get(s.color))
 
 
 def slope_text(slope: Slope | None) -> str:
