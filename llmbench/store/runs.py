@@ -24,6 +24,8 @@ from llmbench.suite.suite import Match, Suite
 
 MANIFEST, RECORDS, TELEMETRY_FILE, JOURNAL = "run.json", "records.parquet", "telemetry.parquet", "journal.jsonl"
 SCHEMA = "llmbench.manifest/1"
+BUSY_CORES = 0.25  # above it a parallel kernel of all cores waits for the one that is taken
+BUSY_SHARE = 0.1  # of the cores: what the daemons of a large server take is no reason to decide nothing
 SHOWN = 200  # characters of a name in a message
 
 
@@ -34,6 +36,19 @@ class Code:
     commit: str | None
     dirty: bool
     source_hash: str
+
+
+@dataclass(frozen=True)
+class Load:
+    """What other programs did when the run began: how many of the cores they kept busy."""
+
+    busy_cores: float
+    cores: int
+
+    @property
+    def heavy(self) -> bool:
+        """Whether times that were measured beside it decide nothing."""
+        return self.busy_cores > max(BUSY_CORES, BUSY_SHARE * self.cores)
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,7 @@ class Header:
     campaign_id: str | None = None
     notes: tuple[str, ...] = ()
     ceilings: Ceilings | None = None  # of this device key, where they were measured before the run
+    load: Load | None = None  # of the CPU, where it is the device; older runs have their notes alone
 
 
 @dataclass(frozen=True)
