@@ -1,12 +1,13 @@
 """How a metric grows: the measured log-log slope of each series, against the law that it should follow."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from llmbench.analyze.slope import Slope, loglog_slope
 from llmbench.report.dashboard import PanelSpec
 from llmbench.report.drawn import Drawn, TableRow, Trace
-from llmbench.report.panels.data import PageData
+from llmbench.report.panels.data import PageData, Point
 from llmbench.report.panels.facet import facets_of
 from llmbench.report.panels.grid import Cell, grid_of
 from llmbench.report.panels.label import joined, plain, value_text
@@ -23,10 +24,11 @@ METHOD = (
 
 
 class Fit(NamedTuple):
-    """A series of a subplot with its slope and the exponent it should have."""
+    """A series of a subplot with its slope and the exponent it should have; `drawn` are those points that are drawn."""
 
     cell: Cell
     series: Series
+    drawn: list[Point]
     slope: Slope | None
     theory: float | None
 
@@ -47,9 +49,11 @@ def complexity(spec: PanelSpec, data: PageData) -> Drawn:
     facets = facets_of(spec, placed, color=color, rest=rest)
     rest = facets.left(rest)
     kept, thin_note = thinned(placed)
-    series, few_note = few(series_of(kept, color=color, rest=rest))
+    series, few_note = few(series_of(placed, color=color, rest=rest))
     grid = grid_of(placed, facet=facets.facet, row=facets.row)
-    fits = [fit for cell in grid.cells for s in series if (fit := _fit(s, cell, spec, x_name, name)) is not None]
+    drawn = {id(p) for p in kept}
+    found = (_fit(s, cell, drawn, spec, x_name, name) for cell in grid.cells for s in series)
+    fits = [fit for fit in found if fit is not None]
     traces = [t for fit in fits for t in _traces(fit, fits, x, y)]
     names = [n for n in dict.fromkeys([facets.row, facets.facet, color, *rest]) if n]
     rows = [_row(fit, names, y) for fit in fits]
@@ -64,14 +68,16 @@ def complexity(spec: PanelSpec, data: PageData) -> Drawn:
     )  # fmt: skip
 
 
-def _fit(s: Series, cell: Cell, spec: PanelSpec, x_name: str, y_name: str) -> Fit | None:
+def _fit(s: Series, cell: Cell, drawn: set[int], spec: PanelSpec, x_name: str, y_name: str) -> Fit | None:
+    """Through all points of the series in that cell, whichever are drawn; None where it has none."""
     members = {id(p) for p in cell.points}
     points = sorted((p for p in s.points if id(p) in members), key=lambda p: float(p.facts[x_name]))
     if not points:
         return None
     xs = [float(p.facts[x_name]) for p in points]
     slope = loglog_slope(xs, [p.values[y_name].value for p in points])
-    return Fit(cell, Series(s.color, s.rest, s.style, points, s.many), slope, spec.theory.get(s.color))
+    shown = [p for p in points if id(p) in drawn] or points[-1:]
+    return Fit(cell, replace(s, points=points), shown, slope, spec.theory.get(s.color))
 
 
 def slope_text(slope: Slope | None) -> str:
@@ -88,35 +94,36 @@ def _interval(slope: Slope) -> str:
 
 
 def _traces(fit: Fit, fits: Sequence[Fit], x: Quantity, y: Quantity) -> list[Trace]:
-    cell, s, slope, theory = fit
+    cell, s, drawn, slope, theory = fit
     alone = [f.slope for f in fits if f.series.color == s.color]
     slopes = [f.value for f in alone if f is not None]
-    spread = sorted({number_text(min(slopes)), number_text(max(slopes))}) if slopes else []
+    spread = list(dict.fromkeys(number_text(end(slopes)) for end in (min, max))) if slopes else []
     legend = f"{plain(s.color)}: slope {' to '.join(spread)}" if spread else plain(s.color)
-    at: list[Any] = [x.at(p) for p in s.points]
+    at: list[Any] = [x.at(p) for p in drawn]
     shared = {"type": "scatter", "legendgroup": s.color[:200], **cell.refs}
     head = f"{s.head}<br>slope {slope_text(slope)}"
     line = {
-        **shared, "name": legend, "mode": "lines+markers", "x": at, "y": [y.at(p) for p in s.points],
+        **shared, "name": legend, "mode": "lines+markers", "x": at, "y": [y.at(p) for p in drawn],
         "line": s.dash, "marker": {**s.symbol, "size": 6},
-        "hovertext": [f"{x.hover(p)}<br>{y.hover(p)}" for p in s.points],
+        "hovertext": [f"{x.hover(p)}<br>{y.hover(p)}" for p in drawn],
         "hovertemplate": f"{head}<br>%{{hovertext}}<extra></extra>",
     }  # fmt: skip
-    found = [trace(line, s.points, s.color)]
+    found = [trace(line, drawn, s.color)]
     last = y.estimate(s.points[-1])
+    far: Any = x.at(s.points[-1])
     if theory is None or last is None or len(at) < 2:
         return found
-    expected = [y.shown(last.value * (a / at[-1]) ** theory) for a in at]
+    expected = [y.shown(last.value * (a / far) ** theory) for a in at]
     law = {
         **shared, "name": f"{plain(s.color)} expected", "mode": "lines", "x": at, "y": expected,
         "line": {"dash": "dot", "width": 1}, "opacity": 0.7, "showlegend": False, "meta": {"role": "theory"},
         "hovertemplate": f"{plain(s.color)}: {plain(x.name)} to the power of {theory:g}<extra></extra>",
     }  # fmt: skip
-    return [*found, trace(law, s.points, s.color)]
+    return [*found, trace(law, drawn, s.color)]
 
 
 def _row(fit: Fit, names: Sequence[str], y: Quantity) -> TableRow:
-    _, s, slope, theory = fit
+    _, s, _, slope, theory = fit
     cells = [
         *(value_text(s.points[0].facts.get(n)) for n in names),
         number_text(slope.value) if slope else "", _interval(slope) if slope else "",
