@@ -9,6 +9,7 @@ from llmbench.report.dashboard import PanelSpec
 from llmbench.report.drawn import Drawn, TableRow, Trace
 from llmbench.report.panels.data import PageData, Point
 from llmbench.report.panels.facet import facets_of
+from llmbench.report.panels.gaps import BREAKS, Gaps
 from llmbench.report.panels.grid import Cell, grid_of
 from llmbench.report.panels.label import joined, plain, value_text
 from llmbench.report.panels.listing import MAX_ROWS, rest_text
@@ -51,14 +52,15 @@ def complexity(spec: PanelSpec, data: PageData) -> Drawn:
     kept, thin_note = thinned(placed)
     series, few_note = few(series_of(placed, color=color, rest=rest))
     grid = grid_of(placed, facet=facets.facet, row=facets.row)
-    drawn = {id(p) for p in kept}
+    drawn, gaps = {id(p) for p in kept}, Gaps(points, x, y, (color, *rest, facets.facet, facets.row))
     found = (_fit(s, cell, drawn, spec, x_name, name) for cell in grid.cells for s in series)
     fits = [fit for fit in found if fit is not None]
-    traces = [t for fit in fits for t in _traces(fit, fits, x, y)]
+    traces = [t for fit in fits for t in _traces(fit, fits, x, y, gaps)]
     names = [n for n in dict.fromkeys([facets.row, facets.facet, color, *rest]) if n]
     rows = [_row(fit, names, y) for fit in fits]
     notes = [
-        METHOD, facets.note, style_text(series, "dash"), missing_text(points, [x, y]), thin_note, few_note, grid.note,
+        METHOD, facets.note, style_text(series, "dash"), missing_text(points, [x, y]),
+        BREAKS if any(None in t.data["y"] for t in traces) else "", thin_note, few_note, grid.note,
         rest_text(len(rows)),
     ]  # fmt: skip
     return Drawn(
@@ -93,8 +95,9 @@ def _interval(slope: Slope) -> str:
     return f"[{number_text(slope.low)}, {number_text(slope.high)}]"
 
 
-def _traces(fit: Fit, fits: Sequence[Fit], x: Quantity, y: Quantity) -> list[Trace]:
-    cell, s, drawn, slope, theory = fit
+def _traces(fit: Fit, fits: Sequence[Fit], x: Quantity, y: Quantity, gaps: Gaps) -> list[Trace]:
+    cell, s, _, slope, theory = fit
+    drawn = gaps.between(fit.drawn)
     alone = [f.slope for f in fits if f.series.color == s.color]
     slopes = [f.value for f in alone if f is not None]
     spread = list(dict.fromkeys(number_text(end(slopes)) for end in (min, max))) if slopes else []
