@@ -10,6 +10,7 @@ from example_runs import OP, STEADY, make_suite, stored_run
 
 from llmbench.analyze.compare import compare, forest
 from llmbench.report.forest import MOST, panels_of
+from llmbench.report.payload import layout_of
 from llmbench.store.origin import read_evidence
 from llmbench.suite.catalog import ImplSpec
 
@@ -54,6 +55,7 @@ def test_of_very_many_cases_the_worst_are_drawn_and_all_listed(tmp_path: Path) -
     assert time.layout["yaxis"]["ticktext"][0] == f"{names[-1]} fwd"
     assert sum(len(t.data["x"]) for t in time.traces) == MOST and len(time.rows) == MOST + 5
     assert f"The {MOST} worst of {MOST + 5} cases are drawn" in time.caption
+    assert len(layout_of(time)["yaxis"]["ticktext"]) == MOST and time.height_px >= 18 * MOST
 
 
 def test_the_ends_of_an_interval_stand_where_they_are(tmp_path: Path) -> None:
