@@ -30,7 +30,7 @@ def sized_rows(suite: Suite, **changes: Any) -> list[Row]:
     """Time 1 ms a 512 tokens for flash, ±1 %, FLOP in proportion to S²; peak memory 1 KiB a token, S² for naive."""
     rows: list[Row] = []
     for case in cases_of(suite):
-        n = float(case.params["seq_len"])
+        n = float(case.params.get("seq_len", 512))
         base = n / 512 * 1e-3 * SPEEDS.get(case.impl, 1.0)
         cost = {"flop": 1e6 * n * n, "bytes": 1e4 * n, "tokens": n, **changes}
         rows.append(time_row(case, samples=[base * (1 + (i - 5) / 500) for i in range(11)], **cost))

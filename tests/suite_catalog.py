@@ -44,6 +44,25 @@ TOY = OpSpec(
     constraints=(Constraint("at_most", "window", "size"),),
 )
 
+SIMULATED = OpSpec(
+    name="simulated",
+    version=1,
+    doc="Calls whose time and failures the parameters say.",
+    params=(
+        *(ParamSpec(name, "float", 0.0) for name in (
+            "level", "sigma", "process_sigma", "autocorrelation", "outliers", "outlier_size", "drift_per_s",
+            "mode_distance", "throttled_after",
+        )),
+        ParamSpec("ratio", "float", 1.0),
+        ParamSpec("failure", "str", "none", choices=("none", "oom")),
+        ParamSpec("fails_after", "int", 0, minimum=0),
+    ),
+    phases=("infer",),
+    impls=(ImplSpec("base"), ImplSpec("candidate")),
+)  # fmt: skip
+
 CPU = Catalog(DeviceSpec("cpu", "cpu", "a laptop"), (ATTENTION, TOY), {"torch": "2.9.0"})
 H100 = replace(CPU, device=DeviceSpec("cuda:0", "sm90", "NVIDIA H100"))
+SHIPPED = replace(CPU, ops=(ATTENTION, SIMULATED))
+"""The ops of the suites that are shipped."""
 A100 = replace(CPU, device=DeviceSpec("cuda:0", "sm80", "NVIDIA A100"))

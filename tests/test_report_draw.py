@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from example_runs import H100, OP, cases_of, make_row, make_run, make_suite, time_row
 from sized_runs import drawn, lines, sized_rows, sized_run, sized_suite, validate
-from suite_catalog import CPU
+from suite_catalog import CPU, SHIPPED
 
 from llmbench.machine.fingerprint import Machine
 from llmbench.report.dashboard import PanelSpec, load_dashboard, parse_dashboard
@@ -182,7 +182,7 @@ def test_numbers_are_short() -> None:
 
 @pytest.mark.parametrize("name", [n for n in names() if CPU.op(read(n).spec.op)])  # the catalog of tests is a small one
 def test_each_shipped_suite_has_a_dashboard_that_draws_all_its_panels(name: str) -> None:
-    suite = load(name, CPU)
+    suite = load(name, SHIPPED)
     rows = sized_rows(suite)
     rows += [make_row(c, metric="compile_time", value=2.0) for c in cases_of(suite) if c.impl == suite.impls[0]]
     run = make_run(rows, suite)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from example_runs import OP, STEADY, make_suite, stored_run
 
-from llmbench.analyze.compare import compare
+from llmbench.analyze.compare import compare, forest
 from llmbench.report.forest import MOST, panels_of
+from llmbench.report.payload import layout_of
 from llmbench.store.origin import read_evidence
 from llmbench.suite.catalog import ImplSpec
 
@@ -54,6 +55,47 @@ def test_of_very_many_cases_the_worst_are_drawn_and_all_listed(tmp_path: Path) -
     assert time.layout["yaxis"]["ticktext"][0] == f"{names[-1]} fwd"
     assert sum(len(t.data["x"]) for t in time.traces) == MOST and len(time.rows) == MOST + 5
     assert f"The {MOST} worst of {MOST + 5} cases are drawn" in time.caption
+    assert len(layout_of(time)["yaxis"]["ticktext"]) == MOST and time.height_px >= 18 * MOST
+
+
+def test_the_ends_of_an_interval_stand_where_they_are(tmp_path: Path) -> None:
+    uneven = [1.3 * STEADY[0], 1.3 * STEADY[0], 2.6 * STEADY[0]]
+    found = compare(
+        read_evidence(stored_run(tmp_path / "a", {"flash": STEADY})),
+        read_evidence(stored_run(tmp_path / "b", {"flash": uneven})),
+    )
+    [row] = forest(found)
+    assert row.low is not None and row.high is not None and row.high - row.ratio > 1.5 * (row.ratio - row.low) > 0
+    bar = panels_of(found)[0].traces[0].data
+    assert bar["error_x"]["array"] == [pytest.approx(row.high - row.ratio)]
+    assert bar["error_x"]["arrayminus"] == [pytest.approx(row.ratio - row.low)]
+    assert f"[{row.low:.4f}, {row.high:.4f}]" in bar["text"][0]
+
+
+def test_the_page_says_what_weakens_the_comparison_and_what_its_intervals_rest_on(
+    llmbench: Command, tmp_path: Path
+) -> None:
+    stored_run(tmp_path / "a", {"flash": STEADY[:1], "naive": STEADY[:1]}, key="one", hashes={"flash": "1"})
+    stored_run(tmp_path / "b", {"flash": SLOW[:1], "naive": STEADY[:1]}, key="two", hashes={"flash": "2"})
+    llmbench("compare", "a", "b", "--html", "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert '<li class="warning"><strong>warning</strong> different devices: A on ' in page
+    assert '<li class="warning"><strong>warning</strong> one process on a side' in page
+    assert "<h2>A</h2>" in page and "<h2>B</h2>" in page
+    found = compare(read_evidence(tmp_path / "a"), read_evidence(tmp_path / "b"))
+    time = panels_of(found)[0]
+    assert "~ CI within one process, blind to what differs between processes" in time.caption
+    assert "Code changed: flash (the file" in time.caption
+    assert ["~[" in text for t in time.traces for text in t.data["text"]] == [True, True]
+
+
+def test_the_table_has_the_notes_of_its_cases(tmp_path: Path) -> None:
+    runs = [stored_run(tmp_path / name, {"flash": STEADY, "naive": STEADY}) for name in "ab"]
+    found = compare(*(read_evidence(run) for run in runs))
+    assert "notes" not in panels_of(found)[0].columns
+    noted = replace(found, pairs=(replace(found.pairs[0], notes=("timer event in A, wall in B",)), *found.pairs[1:]))
+    table = panels_of(noted)[0]
+    assert table.columns[-1] == "notes" and [row.cells[-1] for row in table.rows] == ["timer event in A, wall in B", ""]
 
 
 def test_the_page_shows_hostile_names_as_text(llmbench: Command, tmp_path: Path) -> None:

@@ -100,6 +100,16 @@ def test_bars_carry_their_intervals_and_patterns() -> None:
     assert [t.data["marker"]["pattern"]["shape"] for t in flash] == ["", "/"]
 
 
+def test_bars_reach_from_the_value_up_to_the_upper_end_and_down_to_the_lower() -> None:
+    suite = sized_suite()
+    rows = [time_row(c, samples=[1e-3] * 4 + [1.001e-3] + [1.5e-3] * 6) for c in cases_of(suite) if c.impl == "flash"]
+    low, value, high = (1e3 * (getattr(rows[0], name) or 0) for name in ("low", "value", "high"))
+    assert high - value < value - low
+    error = lines(drawn("kind: bars, x: seq_len, y: time", [make_run(rows, suite)]), "flash")[0].data["error_y"]
+    assert error["array"][0] == pytest.approx(high - value, rel=1e-3)
+    assert error["arrayminus"][0] == pytest.approx(value - low, rel=1e-3)
+
+
 def test_the_roofline_has_the_roofs_of_the_datasheet() -> None:
     panel = drawn("kind: roofline")
     [roof] = lines(panel, role="roof")

@@ -38,8 +38,9 @@ def command(
     found = compare(read_evidence(find_run(a, results)), read_evidence(find_run(b, results)))
     refuse_disjoint(found)
     if html is not None:
+        title, sides = f"{found.b.run_id} (B) against {found.a.run_id} (A)", ("A", "B")
         page = render_page(
-            title=f"{found.b.run_id} (B) against {found.a.run_id} (A)", facts=found.facts, panels=panels_of(found)
+            title=title, facts=found.facts, panels=panels_of(found), labels=sides, warnings=found.warnings
         )
         save("--html", html, page)
     if as_json:

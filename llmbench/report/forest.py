@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmbench.analyze.compare import Comparison, ForestRow, Kind, forest
-from llmbench.report.compare_table import HEADINGS, rows_of, status_lines, tally
+from llmbench.report.compare_table import HEADINGS, code_text, legend, rows_of, status_lines, tally
 from llmbench.report.drawn import Drawn, TableRow, Trace
 from llmbench.report.log_axis import Span, decades, log_ticks, ratio_span
 from llmbench.report.panels.label import joined, plain
@@ -29,8 +29,11 @@ def _panel(comparison: Comparison, metric: str) -> Drawn:
     more = f"The {MOST} worst of {len(found)} cases are drawn; the table has all." if len(found) > MOST else ""
     span = ratio_span(row.ratio for row in shown)
     cut = span.cut(_ends(row) for row in shown)
-    caption = joined([f"{tally(comparison, metric)}. B/A: above 1, B needs more.", more, cut])
+    means = f"{legend(comparison)}."
+    code = f"Code changed: {code_text(comparison)}." if comparison.code_changed else ""
+    caption = joined([f"{tally(comparison, metric)}. B/A: above 1, B needs more.", more, cut, code, means])
     rows = rows_of(comparison, metric, everything=True)
+    noted = any(row.notes for row in rows)
     return Drawn(
         anchor=f"forest-{metric}",
         kind="forest",
@@ -40,8 +43,10 @@ def _panel(comparison: Comparison, metric: str) -> Drawn:
         traces=tuple(_trace(kind, shown, facts) for kind in COLOURS if any(r.kind == kind for r in shown)),
         layout=_layout(shown, span),
         height_px=FRAME_PX + ROW_PX * max(4, len(shown)),
-        columns=tuple(HEADINGS.values()),
-        rows=tuple(TableRow(tuple(row.cells.values()), row.pair.facts) for row in rows),
+        columns=(*HEADINGS.values(), *(["notes"] if noted else [])),
+        rows=tuple(
+            TableRow((*row.cells.values(), *(["; ".join(row.notes)] if noted else [])), row.pair.facts) for row in rows
+        ),
     )
 
 
@@ -62,10 +67,16 @@ def _trace(kind: Kind, rows: Sequence[ForestRow], facts: Mapping[str, dict[str, 
             "array": [high - row.ratio for (_, row), (_, high) in zip(own, ends, strict=True)],
             "arrayminus": [row.ratio - low for (_, row), (low, _) in zip(own, ends, strict=True)],
         },
-        "text": [plain(row.label) for _, row in own],
-        "hovertemplate": "%{text}<br>B/A %{x:.4f}<extra></extra>",
+        "text": [f"{plain(row.label)}<br>B/A {row.ratio:.4f}{_interval(row)}" for _, row in own],
+        "hovertemplate": "%{text}<extra></extra>",
     }  # fmt: skip
     return Trace(data, None, {}, [facts[row.case_id] for _, row in own])
+
+
+def _interval(row: ForestRow) -> str:
+    if row.low is None or row.high is None:
+        return ""
+    return f" {'~' if row.basis == 'within one process' else ''}[{row.low:.4f}, {row.high:.4f}]"
 
 
 def _ends(row: ForestRow) -> tuple[float, float]:

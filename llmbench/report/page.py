@@ -24,9 +24,13 @@ LONG_CELL = 200  # characters, above which a cell gets a box that scrolls
 _NUMBER = re.compile(r"[±~<≥≤+−-]?\d|–$|$")
 
 
-def render_page(*, title: str, facts: Sequence[Facts], panels: Sequence[Drawn], labels: Sequence[str] = ()) -> str:
+def render_page(
+    *, title: str, facts: Sequence[Facts], panels: Sequence[Drawn], labels: Sequence[str] = (),
+    warnings: Sequence[str] = (),
+) -> str:  # fmt: skip
     """The whole document: `facts` of each run that it shows, `panels` in their order; `labels` name the runs.
 
+    `warnings` are of all runs together; they stand above those of each run.
     It works offline, asks nothing of any network (its Content-Security-Policy forbids it) and holds plotly.js once.
     """
     filters = filters_of(panels)
@@ -35,7 +39,7 @@ def render_page(*, title: str, facts: Sequence[Facts], panels: Sequence[Drawn], 
     scripts = [_plotly_js(), "\n".join(_asset(name) for name in SCRIPTS)]
     body = [
         '<a class="skip" href="#panels">Skip to the panels</a>',
-        _header(title, facts, labels),
+        _header(title, facts, labels, warnings),
         f'<div class="columns">{_side(panels, filters)}',
         f'<main id="panels">{"".join(sections) or "<p>There is nothing to show.</p>"}</main></div>',
         f'<script type="application/json" id="data">{payload(panels, filters, known)}</script>',
@@ -77,11 +81,11 @@ def _variables() -> str:
     )
 
 
-def _header(title: str, facts: Sequence[Facts], labels: Sequence[str]) -> str:
+def _header(title: str, facts: Sequence[Facts], labels: Sequence[str], warnings: Sequence[str]) -> str:
     several = len(facts) > 1
     names = list(labels) if len(labels) == len(facts) else [f.run_id for f in facts]
     runs = "".join(_run(f, name if several else "") for f, name in zip(facts, names, strict=True))
-    told: dict[tuple[str, str], list[str]] = {}
+    told: dict[tuple[str, str], list[str]] = {("warning", text): list(names) for text in warnings}
     for kind, run, text in (
         *(("warning", name, text) for f, name in zip(facts, names, strict=True) for text in f.warnings),
         *(("note", name, text) for f, name in zip(facts, names, strict=True) for text in f.notes),

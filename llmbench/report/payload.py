@@ -14,6 +14,7 @@ from llmbench.suite.catalog import Scalar
 FIGURES = 9  # significant digits of a number in a plot: more than a screen shows, half the size of all of them
 LONGEST_NAME, LONGEST_TEXT = 90, 1000  # characters, entities spelled out, of a name or tick, and of any other text
 MOST_TICKS = 32  # labels on an axis whose ticks are listed
+LEAST_LABEL_PX, MOST_ROWS = 16, 200  # of a label's line on a y axis; labels of rows that the panel's height grows with
 TEMPLATES = ("hovertemplate", "texttemplate")
 _TAG = re.compile(r"<(?!/?(?:b|i|em|sub|sup|br|extra)\s*/?>)", re.I)  # what plotly would take for a tag, and eat
 _CUT_ENTITY = re.compile(r"&#?\w*$")
@@ -102,12 +103,16 @@ def plottable(value: Any, key: str = "") -> Any:
 
 
 def layout_of(panel: Drawn) -> dict[str, Any]:
-    """The layout as plain JSON, made readable: few tick labels, those of matching y axes in the first column alone."""
+    """The layout as plain JSON, made readable: few tick labels, those of matching y axes in the first column alone.
+
+    All labels of a y axis stay where the panel is high enough for each.
+    """
     layout: dict[str, Any] = plottable(panel.layout)
     for name, axis in layout.items():
         if not name.startswith(("xaxis", "yaxis")):
             continue
-        step = -(-len(axis.get("tickvals") or ()) // MOST_TICKS)
+        high = panel.height_px // LEAST_LABEL_PX if name == "yaxis" and "yaxis2" not in layout else 0
+        step = -(-len(axis.get("tickvals") or ()) // max(MOST_TICKS, min(high, MOST_ROWS)))
         if step > 1:  # plotly compares every label with every other: 500 of them take a minute
             axis.update({key: axis[key][::step] for key in ("tickvals", "ticktext") if key in axis})
         if name.startswith("yaxis") and axis.get("matches"):

@@ -9,9 +9,9 @@ from llmbench.report.drawn import Drawn, TableRow, Trace
 from llmbench.report.panels.data import PageData, Point
 from llmbench.report.panels.facet import facets_of
 from llmbench.report.panels.grid import Cell, grid_of
-from llmbench.report.panels.label import bases_text, estimate_text, joined, plain, value_text
+from llmbench.report.panels.label import estimate_text, joined, plain, value_text
 from llmbench.report.panels.listing import MAX_ROWS, listing, rest_text
-from llmbench.report.panels.quantity import Quantity, as_category, quantity
+from llmbench.report.panels.quantity import Quantity, as_category, intervals_text, quantity
 from llmbench.report.panels.split import Series, few, rest_names, series_of, style_text, thinned, trace
 from llmbench.report.panels.sweep import default_x, error_bars, legend_once, log_of
 from llmbench.report.panels.why import anchor_of, empty, missing_text, why_none
@@ -41,7 +41,7 @@ def bars(spec: PanelSpec, data: PageData) -> Drawn:
         traces += [_bar(s, cell, x, y, alone=x_name == color) for s in here if s.points]
     table = listing(placed, [facets.row, facets.facet, color, *rest, x_name], [y])
     notes = [
-        bases_text([e for p in kept if (e := y.estimate(p)) is not None]),
+        intervals_text(y, kept),
         y.span.cut(y.bounds(p) for p in kept) if y.span else "", facets.note,
         style_text(series, "pattern"), missing_text(points, [x, y]), thin_note, few_note, grid.note, table.note,
     ]  # fmt: skip

@@ -10,13 +10,17 @@ from llmbench.analyze.stats import Estimate
 from llmbench.report.dashboard_names import ALL_METRICS
 from llmbench.report.log_axis import Span, decades, log_ticks, ratio_span
 from llmbench.report.panels.data import Point
-from llmbench.report.panels.label import estimate_text, interval_text, plain, tick_text, value_text
+from llmbench.report.panels.label import bases_text, estimate_text, interval_text, plain, tick_text, value_text
 from llmbench.report.scale import BYTE_RATES, BYTES, FLOP_RATES, TIMES, Scale, digits, scale_of, scaled
 from llmbench.suite.catalog import Scalar
 
 FIGURES = 5  # significant digits of a number in a chart
 DECADE_TICKS = 12  # values of an axis that each get a tick of their own
 SPAN = 8.0  # an axis of numbers whose largest is this many times its smallest is logarithmic
+
+RATIO = "Speed-up: time of the baseline over that of the case."
+PAIRED = "Paired by block, with the 95 % CI over pairs of blocks."
+UNPAIRED = "~ not paired, so drift between the two is in it; its interval: from the far ends of both medians' own."
 
 _SCALES: dict[str, Sequence[Scale]] = {
     "s": TIMES,
@@ -96,19 +100,22 @@ class Quantity:
         if self.kind != "metric":
             return f"{plain(self.name)}={plain(point.facts.get(self.name, ''))}"
         found = self.estimate(point)
-        return "" if found is None else f"{plain(self.words)} {estimate_text(found, self.scale)}"
+        return "" if found is None else f"{plain(self.words)} {self._mark(point)}{estimate_text(found, self.scale)}"
 
     def cell(self, point: Point) -> str:
         """The value as a table says it, without its unit."""
         if self.kind != "metric":
             return value_text(point.facts.get(self.name))
         found = point.values.get(self.name)
-        return "" if found is None else scaled(found.value, self.scale, unit=False)
+        return "" if found is None else self._mark(point) + scaled(found.value, self.scale, unit=False)
 
     def interval_cell(self, point: Point) -> str:
         """The interval as a table says it."""
         found = point.values.get(self.name)
         return "" if found is None else interval_text(found, self.scale)
+
+    def _mark(self, point: Point) -> str:
+        return "~" if self.name == "speedup" and is_unpaired(point) else ""
 
     def axis(self) -> dict[str, Any]:
         """The axis as plotly's layout has it, without its place."""
@@ -142,6 +149,20 @@ def quantity(name: str, points: Sequence[Point], *, log: bool | None = None) -> 
         chosen = _spans(numbers) if log is None else log
         return Quantity(name, "number", Scale("", 1.0), positive and chosen, tuple(sorted(numbers)), decades(numbers))
     return Quantity(name, "category", Scale("", 1.0), False, tuple(known))
+
+
+def is_unpaired(point: Point) -> bool:
+    """Whether its speed-up is a ratio of two medians that were measured apart."""
+    return point.line.speedup is not None and not point.line.speedup.paired
+
+
+def intervals_text(found: Quantity, points: Sequence[Point]) -> str:
+    """What the intervals of these points rest on, as a sentence; empty where there are none."""
+    if found.name != "speedup":
+        return bases_text([e for p in points if (e := found.estimate(p)) is not None])
+    known = [p for p in points if p.line.speedup is not None]
+    paired = PAIRED if not all(map(is_unpaired, known)) else ""
+    return " ".join(filter(None, [RATIO, paired, UNPAIRED if any(map(is_unpaired, known)) else ""]))
 
 
 def as_category(found: Quantity) -> Quantity:

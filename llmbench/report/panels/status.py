@@ -12,7 +12,7 @@ from llmbench.report.panels.data import PageData, Point
 from llmbench.report.panels.grid import ROW_PX, Cell, grid_of
 from llmbench.report.panels.label import joined, plain, value_text
 from llmbench.report.panels.listing import MAX_ROWS, Listing, rest_text
-from llmbench.report.panels.quantity import Quantity, as_category, quantity
+from llmbench.report.panels.quantity import UNPAIRED, Quantity, as_category, is_unpaired, quantity
 from llmbench.report.panels.split import rest_names, thinned, trace
 from llmbench.report.panels.sweep import default_x, legend_once
 from llmbench.report.panels.why import anchor_of, empty
@@ -103,14 +103,11 @@ def table(spec: PanelSpec, data: PageData) -> Drawn:
     wide = {n for n, q in columns if q is not None and any(q.interval_cell(p) for p in shown)}
     headings = [h for n, q in columns for h in _headings(n, q, n in wide)]
     rows = [TableRow(tuple(c for n, q in columns for c in _cells(p, n, q, n in wide)), p.filters) for p in shown]
+    apart = UNPAIRED if "speedup" in names and any(map(is_unpaired, points)) else ""
     return Drawn(
-        anchor_of(spec),
-        spec.kind,
-        spec.title or "Cases",
-        rest_text(len(points)),
-        columns=tuple(headings),
-        rows=tuple(rows),
-    )
+        anchor_of(spec), spec.kind, spec.title or "Cases", joined([apart, rest_text(len(points))]),
+        columns=tuple(headings), rows=tuple(rows),
+    )  # fmt: skip
 
 
 def _headings(name: str, q: Quantity | None, wide: bool) -> list[str]:

@@ -8,16 +8,16 @@ from llmbench.report.dashboard import PanelSpec
 from llmbench.report.drawn import Drawn, Trace
 from llmbench.report.panels.data import PageData, Point
 from llmbench.report.panels.facet import facets_of
+from llmbench.report.panels.gaps import BREAKS, Gaps, place, stretches
 from llmbench.report.panels.grid import Cell, grid_of
-from llmbench.report.panels.label import bases_text, facts_text, joined, plain
+from llmbench.report.panels.label import facts_text, joined, plain
 from llmbench.report.panels.listing import listing
-from llmbench.report.panels.quantity import Quantity, quantity
+from llmbench.report.panels.quantity import Quantity, intervals_text, quantity
 from llmbench.report.panels.split import Series, few, rest_names, series_of, style_text, thinned, trace
 from llmbench.report.panels.why import anchor_of, empty, missing_text, why_none
 
 BASELINE = "baseline"
 COARSE = ("run", "phase")  # what the symbols of scattered points tell apart; the hover boxes tell the rest
-PAIRED = "Speed-up: time of the baseline over that of the case, bars its 95 % CI over pairs of blocks."
 
 
 def sweep(spec: PanelSpec, data: PageData) -> Drawn:
@@ -59,6 +59,7 @@ def _curves(spec: PanelSpec, data: PageData, y_name: str, *, bars: bool) -> Draw
     kept_series, few_note = few(series_of(kept, color=color, rest=styled))
     grid = grid_of(placed, facet=facets.facet, row=facets.row)
     banded = not bars and spec.band != "none"
+    gaps = Gaps(points, x, y, (color, *styled, facets.facet, facets.row))
     traces: list[Trace] = []
     for cell in grid.cells:
         if bars:
@@ -67,14 +68,15 @@ def _curves(spec: PanelSpec, data: PageData, y_name: str, *, bars: bool) -> Draw
         for s in kept_series:
             here = replace(s, points=[p for p in s.points if id(p) in members])
             if here.points:
+                here = replace(here, points=here.points if _scattered(x) else gaps.between(here.points))
                 traces += _series(here, cell, x, y, told=[n for n in rest if n not in styled], band=banded, bars=bars)
     table = listing(placed, [facets.row, facets.facet, color, *rest, x_name], [x, y])
-    estimates = [e for p in kept if (e := y.estimate(p)) is not None]
     notes = [
-        PAIRED if bars else bases_text(estimates) if spec.band != "none" else "",
+        intervals_text(y, kept) if bars or spec.band != "none" else "",
         y.span.cut(y.bounds(p) for p in kept) if y.span else "",
         facets.note, style_text(kept_series, "symbol" if _scattered(x) else "dash"),
-        missing_text(points, [x, y]), thin_note, few_note, grid.note, table.note,
+        missing_text(points, [x, y]), BREAKS if any(None in t.data["y"] for t in traces) else "",
+        thin_note, few_note, grid.note, table.note,
     ]  # fmt: skip
     return Drawn(
         anchor_of(spec), spec.kind, spec.title or title, joined(notes), None, legend_once(traces),
@@ -90,7 +92,7 @@ def _series(
     s: Series, cell: Cell, x: Quantity, y: Quantity, *, told: Sequence[str], band: bool, bars: bool
 ) -> list[Trace]:
     """The line of a series, over its band, or with bars where that had no width; only hover boxes tell of `told`."""
-    points = s.points if x.kind == "metric" else sorted(s.points, key=lambda p: _place(x, p))
+    points = s.points if x.kind == "metric" else sorted(s.points, key=lambda p: place(x, p))
     shared: dict[str, Any] = {"type": "scatter", "name": plain(s.color), "legendgroup": s.color[:200], **cell.refs}
     line = {
         **shared,
@@ -103,37 +105,35 @@ def _series(
         "hovertemplate": f"{s.head}<br>%{{hovertext}}<extra></extra>",
     }
     bounds = [y.bounds(p) for p in points]
-    places = {x.at(p) for p, b in zip(points, bounds, strict=True) if b}
-    wide = band and len(places) > 1 and not _scattered(x)  # an area between fewer places has no width
-    if (bars or band) and not wide:
-        line |= error_bars(points, y)
-    area = [_band(points, s.color, shared, x, bounds)] if wide else []
+    parts = [part for part in stretches(points, y) if len({x.at(p) for p in part if y.bounds(p)}) > 1]
+    wide = {id(p) for part in parts for p in part} if band and not _scattered(x) else set()
+    narrow = [id(p) not in wide for p in points]  # an area between fewer than two places has no width
+    if bars or (band and any(b and own for b, own in zip(bounds, narrow, strict=True))):
+        line |= error_bars(points, y, own=narrow)
+    area = [_band(parts, s.color, shared, x, y)] if wide else []
     return [*area, trace(line, points, s.color)]
 
 
-def _band(
-    points: Sequence[Point],
-    color: str,
-    shared: dict[str, Any],
-    x: Quantity,
-    bounds: Sequence[tuple[float, float] | None],
-) -> Trace:
-    """The intervals as an area under the line: there along the lower bounds and back along the upper ones."""
-    known = [(p, b) for p, b in zip(points, bounds, strict=True) if b is not None]
-    there = [(p, low) for p, (low, _) in known]
-    back = [(p, high) for p, (_, high) in reversed(known)]
+def _band(parts: Sequence[Sequence[Point]], color: str, shared: dict[str, Any], x: Quantity, y: Quantity) -> Trace:
+    """The intervals as areas under the parts of a line: there along the lower bounds and back along the upper ones."""
+    around: list[tuple[Point, float | str | None, float | None]] = []
+    for part in parts:
+        known = [(p, b) for p in part if (b := y.bounds(p)) is not None]
+        around += [(part[0], None, None)] if around else []
+        around += [(p, x.at(p), low) for p, (low, _) in known]
+        around += [(p, x.at(p), high) for p, (_, high) in reversed(known)]
     area = {
         **shared,
         "mode": "lines", "fill": "toself", "line": {"width": 0}, "hoverinfo": "skip",
-        "x": [x.at(p) for p, _ in (*there, *back)], "y": [value for _, value in (*there, *back)],
+        "x": [at for _, at, _ in around], "y": [value for _, _, value in around],
         "showlegend": False, "meta": {"role": "band"},
     }  # fmt: skip
-    return trace(area, [p for p, _ in (*there, *back)], color)
+    return trace(area, [p for p, _, _ in around], color)
 
 
-def error_bars(points: Sequence[Point], y: Quantity, axis: str = "error_y") -> dict[str, Any]:
-    """The intervals of the points as bars; nothing where no point has one."""
-    bounds = [y.bounds(p) for p in points]
+def error_bars(points: Sequence[Point], y: Quantity, own: Sequence[bool] | None = None) -> dict[str, Any]:
+    """The intervals of the points as bars, of those that are their `own`; nothing where no point has one."""
+    bounds = [y.bounds(p) if own is None or own[i] else None for i, p in enumerate(points)]
     if not any(bounds):
         return {}
     at = [y.estimate(p) for p in points]
@@ -142,7 +142,14 @@ def error_bars(points: Sequence[Point], y: Quantity, axis: str = "error_y") -> d
     ]
     below = [y.shown(e.value - e.low) if b and e and e.low is not None else 0 for b, e in zip(bounds, at, strict=True)]
     return {
-        axis: {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.5, "width": 3}
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": above,
+            "arrayminus": below,
+            "thickness": 1.5,
+            "width": 3,
+        }
     }
 
 
@@ -151,7 +158,7 @@ def _baselines(cell: Cell, x: Quantity) -> list[Trace]:
     bases = [p for p in cell.points if p.line.is_baseline]
     if not bases:
         return []
-    places = sorted({_place(x, p): x.at(p) for p in bases}.items())
+    places = sorted({place(x, p): x.at(p) for p in bases}.items())
     ends = [places[0][1], places[-1][1]] if len(places) > 1 else [places[0][1]]
     name = plain(bases[0].line.impl) if len({p.line.impl for p in bases}) == 1 else BASELINE
     line = {"mode": "lines", "line": {"dash": "dot"}}
@@ -163,14 +170,6 @@ def _baselines(cell: Cell, x: Quantity) -> list[Trace]:
     }  # fmt: skip
     facts = trace(data, bases, None).facts
     return [Trace(data, bases[0].line.impl, {k: v for k, v in facts.items() if k != "impl"})]
-
-
-def _place(x: Quantity, point: Point) -> float:
-    """Where the point stands along the axis, for sorting."""
-    if x.kind == "category":
-        return float(x.order.index(point.facts[x.name]))
-    value = x.at(point)
-    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def hover_text(point: Point, names: Sequence[str], x: Quantity, y: Quantity) -> str:

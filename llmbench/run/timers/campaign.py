@@ -21,7 +21,7 @@ from llmbench.machine import simulated
 from llmbench.machine.fingerprint import Machine
 from llmbench.run.code import code_of
 from llmbench.run.describe import describe
-from llmbench.run.load import load_note
+from llmbench.run.load import load_note, load_now
 from llmbench.run.local import START_S, worker_environment
 from llmbench.run.lock import device_lock
 from llmbench.run.timers.subjects import chosen, functions_for, tools_for
@@ -72,7 +72,7 @@ def run(order: Order, progress: Progress) -> Outcome:
     functions, tools = chosen(order.only, functions_for(kind), tools_for(device.device))
     if all(tool.why_not for tool in tools):
         raise MachineError("; ".join(f"{tool.name}: {tool.why_not}" for tool in tools))
-    load = load_note() if kind == "cpu" else None
+    load = load_note(load_now()) if kind == "cpu" else None
     with device_lock(device.device, uuid=device.uuid, run="audit timers"), TemporaryDirectory() as folder:
         children = _Children(device.device, order.threads, Path(folder))
         begin = monotonic()
