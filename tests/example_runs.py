@@ -104,14 +104,15 @@ def stored_run(
     failed: Mapping[str, tuple[Status, str]] | None = None, key: str = "one", complete: bool = True,
     hashes: Mapping[str, str] | None = None, throttled: Mapping[str, int] | None = None,
     more: Mapping[str, Sequence[float]] | None = None, evidence: Mapping[str, Any] | None = None, timer: str = "event",
+    counts: Mapping[str, Mapping[str, Sequence[int]]] | None = None,
     **changes: Any,
 ) -> Path:  # fmt: skip
     """A run on disk: process medians of time (s) by implementation, in the first point of the example's suite.
 
-    `memory`: peak bytes a process, 1 MiB where not named; `failed`: implementations without a result; `key` tells the
-    device from others; `hashes`: of the code of implementations; `throttled`: how many of the eleven samples of each
-    process were; `more`: values of another metric of every case, one a process; `evidence` goes to every record,
-    `changes` to the header.
+    `memory`: peak bytes a process, 1 MiB where not named; `counts`: metric -> implementation -> values; `failed`:
+    implementations without a result; `key` tells the device from others; `hashes`: of the code of implementations;
+    `throttled`: how many of the eleven samples of each process were; `more`: values of another metric of every case,
+    one a process; `evidence` goes to every record, `changes` to the header.
     """
     header = make_run([], **changes).manifest.header
     header = replace(header, run_id=folder.name, machine=replace(header.machine, key={"name": key}))
@@ -126,7 +127,9 @@ def stored_run(
                 "time", median, low=samples[1], high=samples[9], samples=samples, timer=timer,
                 sample_flags=["throttled"] * hot + [""] * (len(samples) - hot),
             )  # fmt: skip
-            measured = [timed, Measurement("peak_memory", peak)]
+            counted = [Measurement(m, of[impl][process]) for m, of in (counts or {}).items() if impl in of]
+            parts = [Measurement(m.metric, m.value, part="all") for m in counted]
+            measured = [timed, Measurement("peak_memory", peak), *counted, *parts]
             measured += [Measurement(metric, values[process]) for metric, values in (more or {}).items()]
             code = (hashes or {}).get(impl)
             record = Record(cases[impl].case_id, process, "ok", measurements=measured, impl_hash=code)

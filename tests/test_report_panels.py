@@ -210,3 +210,24 @@ def test_parts_are_stacked_or_said_to_be_missing() -> None:
     assert [t.series for t in only.traces] == ["backward"]
     none = drawn("kind: stacked, y: time, part: [optimizer]", [make_run(rows, suite)])
     assert none.why_empty == "No part of these names was recorded for time."
+
+
+def test_launches_are_bars_as_a_whole_and_stacked_by_kernel() -> None:
+    suite = make_suite(axes=(make_suite().axes[0],), fixed={"num_heads": 8, "num_kv_heads": 8}, probes=("kernels",))
+    names = {"aten::bmm": 2.0, "reduce_kernel<512, 1, ReduceOp<float>>": 3.0}
+    rows = []
+    for case in cases_of(suite):
+        parts: dict[str | None, float] = {None: 5.0, **names}
+        rows.append(time_row(case, samples=[3e-3] * 6))
+        rows += [make_row(case, metric="launches", part=p, value=v, n=0, unit="1") for p, v in parts.items()]
+    run = make_run(rows, suite)
+    whole = drawn("kind: bars, x: impl, y: launches", [run])
+    assert [t.data["y"] for t in whole.traces] == [[5]] * 3 and whole.layout["yaxis"]["title"]["text"] == "launches"
+    stacked = drawn("kind: stacked, y: launches", [run])
+    assert [(t.series, t.data["y"]) for t in stacked.traces] == [(n, [v] * 3) for n, v in names.items()]
+    for name in names:
+        only = drawn(f'kind: stacked, y: launches, part: ["{name}"]', [run])
+        assert [t.series for t in only.traces] == [name]
+    assert drawn("kind: bars, y: launches").why_empty == (
+        "No case has launches: the suite does not ask for the probe kernels."
+    )

@@ -1,6 +1,6 @@
 """Two runs side by side: cases matched by identity, never by name; what changed, worst first."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -16,6 +16,9 @@ from llmbench.store.origin import Evidence
 from llmbench.store.query import Row
 from llmbench.store.runs import Header, Load
 from llmbench.suite.catalog import Scalar
+
+ALWAYS = ("time", "peak_memory")
+"""Metrics that are compared and gated whatever a suite's `gate` names."""
 
 STILL = 0.005  # a change below is none, however narrow its interval: common drift of the device between two runs
 
@@ -116,18 +119,20 @@ class ForestRow:
 
 
 def compare(a: Evidence, b: Evidence, *, names: tuple[str, str] = ("A", "B")) -> Comparison:
-    """Time, the deterministic metrics, and those that the `gate` of either suite names, for every case of A or B.
+    """Time, peak memory and what the `gate` of either suite names, for every case of A or B; the other deterministic
+    metrics where both sides have them, as not every run asks for their probe.
 
     `names` is what warnings and notes call the sides.
     """
     one, other = _Measured.of(a), _Measured.of(b)
     gates = [a.run.manifest.header.suite.gate, b.run.manifest.header.suite.gate]
     limits = {**gates[0], "time": TAU, **gates[1]}
-    wanted = {"time", *DETERMINISTIC, *gates[0], *gates[1]}
+    named = {*ALWAYS, *gates[0], *gates[1]}
+    wanted = named | DETERMINISTIC
     taus = {m: max(TAU, limits.get(m, TAU)) if m in DETERMINISTIC else limits[m] for m in METRICS if m in wanted}
     first = {key: rows[0] for key, rows in {**other.rows, **one.rows}.items()}
     facts = facts_by_case(first, b.run.manifest.header.suite)
-    pairs = [_pair(key, facts[key], one, other, taus, names) for key in first]
+    pairs = [_pair(key, facts[key], one, other, taus, named, names) for key in first]
     pairs.sort(key=_pressing)
     sides = side_of(a), side_of(b)
     weak = [
@@ -205,14 +210,15 @@ def side_of(evidence: Evidence) -> Side:
 
 def _pair(
     key: str, facts: dict[str, Scalar], one: _Measured, other: _Measured, taus: Mapping[str, float],
-    names: tuple[str, str],
+    named: Collection[str], names: tuple[str, str],
 ) -> Pair:  # fmt: skip
+    """`named`: the metrics that tell something even where one side alone has them."""
     line_a, line_b = one.lines.get(key), other.lines.get(key)
     rows_a, rows_b = one.rows.get(key, []), other.rows.get(key, [])
     changes: list[Change] = []
     if line_a is not None and line_b is not None and line_a.status == line_b.status == "ok":
         found = (change(name, _whole(rows_a, name), _whole(rows_b, name)) for name in taus)
-        changes = [c for c in found if c is not None]
+        changes = [c for c in found if c is not None and (c.metric in named or None not in (c.a, c.b))]
     kinds = {c.metric: kind_of(c, taus[c.metric]) for c in changes}
     a, b = one.seen(key), other.seen(key)
     code_changed = _code_changed(rows_a, rows_b)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from llmbench.analyze.change import DETERMINISTIC, Change
-from llmbench.analyze.compare import NOT_RUN, Pair, Seen
+from llmbench.analyze.compare import ALWAYS, NOT_RUN, Pair, Seen
 from llmbench.analyze.conditions import SLOWED, disturbance
 from llmbench.analyze.stats import TAU
 from llmbench.errors import UsageError
@@ -63,14 +63,14 @@ class Verdict:
 
 
 def limits_of(gate: Mapping[str, float]) -> dict[str, float]:
-    """Metric -> the share by which it may grow: those of a suite's `gate`, time and what is deterministic always.
+    """Metric -> the share by which it may grow: those of a suite's `gate`, time and peak memory always.
 
     Raises: UsageError for a share that is none, which a manifest that was edited by hand may hold.
     """
     for name, limit in gate.items():
         if not 0 <= limit < math.inf:
             raise UsageError(f"gate: {name} is {limit}; wanted: a fraction, 0 or more")
-    return {"time": TAU, **dict.fromkeys(sorted(DETERMINISTIC), 0.0), **gate}
+    return {**{name: 0.0 if name in DETERMINISTIC else TAU for name in ALWAYS}, **gate}
 
 
 def judge(pair: Pair, limits: Mapping[str, float]) -> Verdict:
@@ -147,7 +147,7 @@ def _by_status(a: Seen | None, b: Seen | None) -> tuple[Word, str] | None:
 
 
 def _exactly(a: float, b: float, change: Change, limit: float) -> tuple[Word, str]:
-    unit = f" {change.unit}" if change.unit else ""
+    unit = f" {change.unit}" if change.unit and change.unit != "1" else ""
     seen = f"{change.metric} {_number(b)}{unit}"
     if a == b:
         return "PASS", f"{seen}, the same as in the baseline"

@@ -211,7 +211,7 @@ def _ratio(ratio: float) -> str:
 
 
 def _effect(change: Change) -> str:
-    """`+30.0%`, or the bytes themselves of what is exact: half a KiB of a GiB would round to nothing."""
+    """`+30.0%`, or the bytes or launches themselves of what is exact: half a KiB of a GiB would round to nothing."""
     if change.basis == "exact" and change.a is not None and change.b is not None:
         more = change.b - change.a
         return "0" if more == 0 else f"{'+' if more > 0 else '-'}{_value(abs(more), change.unit)}"
@@ -225,7 +225,9 @@ def _value(value: float | None, unit: str | None) -> str:
         return MISSING
     if unit == "s":
         return time_text(value)
-    return bytes_text(value) if unit == "B" else f"{digits(value)} {unit or ''}".strip()
+    if unit == "1" and value == int(value):
+        return f"{value:.0f}"
+    return bytes_text(value) if unit == "B" else f"{digits(value)} {unit if unit != '1' else ''}".strip()
 
 
 def _seen(seen: Seen | None) -> str:

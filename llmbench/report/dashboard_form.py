@@ -118,8 +118,8 @@ class Stacked(_Grid):
 
     x: Name | None = None
     y: Name = "time"
-    part: Annotated[list[Name], Field(min_length=1)] = []
-    """Which parts, from the bottom. Default: all."""
+    part: Annotated[list[Words], Field(min_length=1)] = []
+    """Which parts, such as aten::bmm of launches, from the bottom. Default: all."""
 
 
 class Distribution(Panel):

@@ -10,6 +10,7 @@ from torch import Tensor
 from llmbench.ops.op import Expected, Impl, Op, Unavailable
 from llmbench.ops.oracle import expected
 from llmbench.ops.work import Work, build, make_douts, output_like, work
+from llmbench.run.compiled import Compiled, compiled_so_far
 from llmbench.run.protocol import StageName
 from llmbench.store.record import Record
 from llmbench.suite.case import Case
@@ -71,6 +72,7 @@ class Prepared:
     record: Record
     inputs: list[Tensor]
     fn: Callable[..., Any]
+    compiled_before: Compiled  # by others of this process, when its set-up began
     work: Work | None = field(default=None)
 
     @property
@@ -117,7 +119,8 @@ def prepare(
     """The case with its implementation set up. Raises: Unavailable where a package cannot be imported."""
     names = [op.input_name(i) for i in range(len(problem.inputs))]
     inputs = [t.clone() if n in impl.mutates else t for n, t in zip(names, problem.inputs, strict=True)]
+    before = compiled_so_far()
     try:
-        return Prepared(case, op, impl, problem, record, inputs, build(impl, problem.p, device=device))
+        return Prepared(case, op, impl, problem, record, inputs, build(impl, problem.p, device=device), before)
     except ImportError as e:
         raise Unavailable(f"cannot be imported: {e}") from e

@@ -17,7 +17,9 @@ from llmbench.suite.suite import Measure
 
 VERSION = 1
 
-StageName = Literal["import", "inputs", "oracle", "build", "check", "memory", "warm-up", "time", "recheck"]
+StageName = Literal[
+    "import", "inputs", "oracle", "build", "check", "memory", "kernels", "energy", "warm-up", "time", "recheck"
+]
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Telemetry:
-    """Rows that the power and clock thread took since the last ones."""
+    """Rows that the power and clock thread took since the last ones, or what a reader of the run should know."""
 
     rows: list[dict[str, float | int | str | None]]
-    note: str | None = None  # why there will be no more
+    note: str | None = None  # why there will be no more, or what a probe could not tell
 
 
 @dataclass(frozen=True)

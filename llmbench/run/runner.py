@@ -87,6 +87,7 @@ class Runner:
     ledger_s: dict[str, float] = field(default_factory=dict)  # of the unit that is measured
     since: float = 0.0  # when the unit before it ended
     attempts: int = -1  # at this unit, from 0
+    said: set[str] = field(default_factory=set)  # notes of workers: each once
 
     def run(self, units: Sequence[Unit], *, until: float | None = None) -> bool:
         """Whether all units were measured; False when the monotonic time `until` came first."""
@@ -169,8 +170,10 @@ class Runner:
                 elif isinstance(message, Found):
                     self._found(unit, waiting.pop(message.record.case_id), message.record)
                 elif isinstance(message, Telemetry):
-                    self.journal.telemetry(unit.process, message.rows)
-                    if message.note:
+                    if message.rows:
+                        self.journal.telemetry(unit.process, message.rows)
+                    if message.note and message.note not in self.said:
+                        self.said.add(message.note)
                         self.journal.note(message.note)
                         self.listener.note(message.note)
                 elif isinstance(message, UnitDone):

@@ -19,26 +19,27 @@ class Telling(NamedTuple):
 
 
 class Telemetry:
-    """Rows of the device while units are measured; nothing on a device without NVML, which `notes` say once."""
+    """Rows of the device while units are measured; nothing on a device without NVML, which `notes` say once.
+
+    `nvml` is what the device is read with, or why there is nothing.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.notes: list[str] = []
         self._rows: list[Row] = []
         self._thread: PowerThread | None = None
         self._why: str | None = None
-        self._nvml = None if device.type == "cpu" else open_nvml(_uuid_or_index(device))
-        if device.type == "cpu":
-            self.notes.append("power and clocks are not recorded: device cpu has no NVML")
-        elif isinstance(self._nvml, str):
-            self.notes.append(f"power and clocks are not recorded: {self._nvml}")
+        self.nvml = "device cpu has no NVML" if device.type == "cpu" else open_nvml(_uuid_or_index(device))
+        if isinstance(self.nvml, str):
+            self.notes.append(f"power and clocks are not recorded: {self.nvml}")
 
     @contextmanager
     def sampling(self, wanted: bool) -> Iterator[None]:
         """The thread runs while the block does, if it is wanted and there is something to read."""
-        if not wanted or self._nvml is None or isinstance(self._nvml, str):
+        if not wanted or isinstance(self.nvml, str):
             yield
             return
-        with PowerThread(self._nvml) as self._thread:
+        with PowerThread(self.nvml) as self._thread:
             yield
         self._collect()
         self._thread = None
@@ -74,7 +75,7 @@ class Telemetry:
         if self._thread is not None:
             self._rows += self._thread.drain()
             if self._thread.why:
-                self._why, self._nvml = self._thread.why, None
+                self._why = self.nvml = self._thread.why
 
 
 def _uuid_or_index(device: torch.device) -> str | int:

@@ -29,6 +29,7 @@ from llmbench.orderstat import median_interval
 from llmbench.run.failure import failure
 from llmbench.run.ledger import Ledger
 from llmbench.run.prepared import Prepared, Problem, make_problem, prepare
+from llmbench.run.probes import observe
 from llmbench.run.protocol import Found, Message, StageName, Unit, UnitDone
 from llmbench.run.protocol import Telemetry as Rows
 from llmbench.run.targets import Cache, cold_plan, in_graphs, target_of
@@ -156,6 +157,7 @@ def _check_first_call(one: Prepared, unit: Unit, bench: Bench) -> Prepared | Rec
         one.restore()
         peaks = peak_memory(job.whole, bench.device)
         one.record.measurements.extend(Measurement(name, float(size)) for name, size in peaks.items())
+    observe(one, job.call, unit, device=bench.device, telemetry=bench.telemetry, stage=bench.stage, emit=bench.emit)
     one.work = None
     return one
 
