@@ -33,7 +33,7 @@ def test_the_interval_of_a_thousand_samples(benchmark: BenchmarkFixture) -> None
 
 
 def test_the_shape_of_fifty_samples(benchmark: BenchmarkFixture) -> None:
-    values, blocks = [1 + (i * 7919 % 1000) / 1e4 for i in range(50)], [i // 5 for i in range(50)]
+    values, blocks = [1 + i * 37 % 50 / 1e3 for i in range(50)], [i // 5 for i in range(50)]
     assert benchmark(shape_of, values, blocks) == (None, None, None)
 
 
