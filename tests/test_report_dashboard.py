@@ -249,19 +249,6 @@ def test_parts_and_notes_are_names_where_they_are_known() -> None:
     assert invalid(TOP + "  - {kind: table, columns: [notes]}\n") == []
 
 
-def test_a_bundled_dashboard_goes_without_axes_that_the_runs_do_not_have_and_says_so(tmp_path: Path) -> None:
-    run = make_run([make_row()], make_suite(axes=(make_suite().axes[0],)))
-    found = load_dashboard("attention", [run])
-    first, law = found.panels[0], found.panels[3]
-    assert (first.x, first.facet, first.row, law.theory) == ("seq_len", None, "phase", {"naive": 2.0})
-    told = "Without the dashboard's facet heads, which these runs do not have."
-    assert draw(first, page_data([run])).caption.endswith(told)
-    own = tmp_path / "attention.yaml"
-    own.write_bytes(find("attention", kind="dashboards").read_bytes())
-    with pytest.raises(SuiteError, match="facet is 'heads', which is not a parameter"):
-        load_dashboard(own, [run])
-
-
 def test_every_suite_shipped_has_a_dashboard_and_each_says_what_it_shows() -> None:
     assert set(names()) <= set(names(kind="dashboards"))
     assert all(len(found.summary) > 20 for found in bundled(kind="dashboards"))
