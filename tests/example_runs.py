@@ -102,12 +102,16 @@ STEADY = (1.00e-3, 1.01e-3, 0.99e-3)  # s, process medians that differ by a perc
 def stored_run(
     folder: Path, times: Mapping[str, Sequence[float]], *, memory: Mapping[str, Sequence[int]] | None = None,
     failed: Mapping[str, tuple[Status, str]] | None = None, key: str = "one", complete: bool = True,
-    hashes: Mapping[str, str] | None = None, **changes: Any,
+    hashes: Mapping[str, str] | None = None, throttled: Mapping[str, int] | None = None,
+    more: Mapping[str, Sequence[float]] | None = None, evidence: Mapping[str, Any] | None = None, timer: str = "event",
+    **changes: Any,
 ) -> Path:  # fmt: skip
     """A run on disk: process medians of time (s) by implementation, in the first point of the example's suite.
 
     `memory`: peak bytes a process, 1 MiB where not named; `failed`: implementations without a result; `key` tells the
-    device from others; `hashes`: of the code of implementations; `changes` go to the header.
+    device from others; `hashes`: of the code of implementations; `throttled`: how many of the eleven samples of each
+    process were; `more`: values of another metric of every case, one a process; `evidence` goes to every record,
+    `changes` to the header.
     """
     header = make_run([], **changes).manifest.header
     header = replace(header, run_id=folder.name, machine=replace(header.machine, key={"name": key}))
@@ -117,11 +121,16 @@ def stored_run(
         peaks = (memory or {}).get(impl, [1 << 20] * len(medians))
         for process, (median, peak) in enumerate(zip(medians, peaks, strict=True)):
             samples = [median * (1 + 1e-4 * (i - 5)) for i in range(11)]
-            timed = Measurement("time", median, low=samples[1], high=samples[9], samples=samples, timer="event")
+            hot = (throttled or {}).get(impl, 0)
+            timed = Measurement(
+                "time", median, low=samples[1], high=samples[9], samples=samples, timer=timer,
+                sample_flags=["throttled"] * hot + [""] * (len(samples) - hot),
+            )  # fmt: skip
             measured = [timed, Measurement("peak_memory", peak)]
+            measured += [Measurement(metric, values[process]) for metric, values in (more or {}).items()]
             code = (hashes or {}).get(impl)
             record = Record(cases[impl].case_id, process, "ok", measurements=measured, impl_hash=code)
-            found.append((cases[impl], record))
+            found.append((cases[impl], replace(record, **(evidence or {}))))
     for impl, (status, why) in (failed or {}).items():
         code = (hashes or {}).get(impl)
         found.append((cases[impl], Record(cases[impl].case_id, 0, status, why, impl_hash=code)))

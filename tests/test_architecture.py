@@ -24,7 +24,7 @@ PARENT_ONLY = {
     "platformdirs", "plotly",
 }  # fmt: skip
 WORKER_NEEDS = {"torch", "numpy", "pynvml", "llmbench"} | set(sys.stdlib_module_names)
-PROGRAMS = {"llmbench.run.serve"}  # beside cli/, the only one that prints and exits
+PROGRAMS = {"llmbench.run.serve", "llmbench.run.timers.child"}  # beside cli/, the only ones that print and exit
 
 
 class Import(NamedTuple):

@@ -123,7 +123,7 @@ def test_help_lists_every_command(tmp_path: Path) -> None:
         ("report --json --csv", "llmbench: --markdown, --json and --csv: choose one"),
         ("report --markdown --csv", "choose one"),
         ("worker --nosuch", "unrecognized arguments: --nosuch"),
-        ("worker", "give --describe, or --cases FILE --out FILE"),
+        ("worker", "give --describe, --ceilings, or --cases FILE --out FILE"),
     ],
 )
 def test_bad_usage_exits_2_and_says_what_is_wanted(stored: Stored, argv: str, said: str) -> None:

@@ -171,6 +171,13 @@ def test_an_incomplete_run_lacks_cases(llmbench: Command, tmp_path: Path, base: 
 def test_a_baseline_that_is_not_there_is_missing_not_malformed(llmbench: Command, tmp_path: Path, base: Path) -> None:
     done = llmbench("gate", "stored", base, "--baseline", "nowhere", rc=4)
     assert done.stderr == "llmbench: --baseline nowhere: no such run; give a folder, latest or latest:SUITE\n"
+    document = judged(llmbench, base, tmp_path / "nowhere", rc=4)
+    assert of(document, "")["verdict"] == "MISSING" and "nowhere: no such run" in of(document, "")["reason"]
+    assert document["baseline"] is None and document["run"]["run_id"] == "base"
+    assert document["summary"] == "1 MISSING: exit 4, a case or the baseline is missing"
+    text = llmbench("gate", "stored", base, "--baseline", "latest:nope", "--junit", "x.xml", "--markdown", rc=4).stdout
+    assert "| MISSING | baseline | --baseline latest:nope: no run under results" in text
+    assert '<error message="--baseline latest:nope: no run' in (tmp_path / "x.xml").read_text()
     empty = stored_run(tmp_path / "empty", {})
     assert "the baseline holds no records" in judged(llmbench, base, empty, rc=4)["warnings"]
     assert llmbench("gate", "stored", "nowhere", "--baseline", "nowhere", rc=2).stderr.startswith("llmbench: nowhere: ")

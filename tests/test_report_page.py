@@ -9,6 +9,7 @@ from typing import Any
 
 import example_panels as made
 import pytest
+from large_run import large_run
 from suite_catalog import H100
 
 from llmbench.report.drawn import Drawn, TableRow, Trace
@@ -249,6 +250,14 @@ def test_the_report_is_written_where_asked_and_beside_the_run(
     (tmp_path / "browser").chmod(0o755)
     llmbench("report", "--open", BROWSER=str(tmp_path / "browser"))
     assert (tmp_path / "opened").read_text().strip().endswith("/report.html")
+
+
+@pytest.mark.slow
+def test_a_run_of_100_000_rows_is_a_page_below_8_mb(llmbench: Callable[..., Any], tmp_path: Path) -> None:
+    llmbench("report", large_run(tmp_path / "large", rows=100_000), "--html", "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert len(page.encode()) < 8_000_000
+    assert "1,200 of 50,000 points are drawn, evenly taken." in page and "The table has 500 of 50,000 rows." in page
 
 
 def test_mistakes_in_the_options_of_report_are_told(llmbench: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import duckdb
 import pandas as pd
 import polars as pl
+import psutil
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -147,6 +148,8 @@ def test_the_file_holds_the_whole_fingerprint(runs: Runs) -> None:
         header = json.loads(metadata[b"llmbench"])
         assert {f.name for f in fields(Machine)} == set(header["machine"])
         assert header["machine"]["key"] and header["machine"]["device"] == "cpu"
+        assert header["load"]["cores"] == psutil.cpu_count() and header["load"]["busy_cores"] >= 0
+        assert metadata[b"llmbench.schema"] == b"llmbench.records/1"
         assert header == json.loads((file.parent / "run.json").read_text())["header"]
         stored = pq.read_table(file, columns=["run_id", "device_name", "torch"]).to_pylist()[0]
         assert stored["run_id"] == header["run_id"] == "/".join(file.parent.parts[-3:])

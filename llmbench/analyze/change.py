@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Literal
 
@@ -37,7 +37,8 @@ process, where unchanged code differs by more than 5 % in half of the cases (mea
 class Change:
     """A metric on both sides in SI units, and B over A. A side without a value is None and has no processes.
 
-    `a` and `b` are geometric means of process medians, so that `ratio` is b / a and lies within its interval.
+    `a` and `b` are geometric means of process medians, so that `ratio` is b / a and lies within its interval. It is
+    None unless both are positive, or both zero. `span`: the least and the largest process median.
     """
 
     metric: str
@@ -52,6 +53,8 @@ class Change:
     basis: Basis = "none"
     log_error: float | None = None  # standard error of the log of the ratio, and its degrees of freedom
     freedom: float | None = None
+    span_a: tuple[float, float] | None = None
+    span_b: tuple[float, float] | None = None
 
     @property
     def effect(self) -> float | None:
@@ -62,6 +65,18 @@ class Change:
     def excludes_one(self) -> bool:
         """Whether the interval of the ratio lies on one side of 1."""
         return self.low is not None and self.high is not None and not self.low <= 1 <= self.high
+
+    @property
+    def negative(self) -> float | None:
+        """The least value, where it is below zero, which no metric that can be compared is; else None."""
+        least = min((span[0] for span in (self.span_a, self.span_b) if span), default=0.0)
+        return least if least < 0 else None
+
+    def exceeds(self, limit: float) -> bool:
+        """Whether A is exact on a deterministic metric, and every process of B more than `limit` above it."""
+        if self.metric not in DETERMINISTIC or not self.span_a or not self.span_b or self.negative is not None:
+            return False
+        return self.span_a[0] == self.span_a[1] and self.span_b[0] > self.span_a[1] * (1 + limit)
 
     def detectable(self, limit: float) -> float | None:
         """The least increase, as a share, that two such runs show in four of five cases as REGRESSED.
@@ -86,12 +101,15 @@ def change(metric: str, rows_a: Sequence[Row], rows_b: Sequence[Row]) -> Change 
     if not a and not b:
         return None
     known = METRICS.get(metric)
-    found = Change(metric, known.unit if known else None, _middle(a), _middle(b), len(a), len(b))
-    if found.a is None or found.b is None:
+    spans = [(min(side), max(side)) if side else None for side in (a, b)]
+    found = Change(
+        metric, known.unit if known else None, _middle(a), _middle(b), len(a), len(b), span_a=spans[0], span_b=spans[1]
+    )
+    if found.a is None or found.b is None or found.negative is not None:
         return found
     if metric in DETERMINISTIC and len({*a}) == 1 and len({*b}) == 1:
-        return _with(found, _over(found.a, found.b), "exact")
-    if min(*a, *b) <= 0 and len({*a, *b}) > 1:
+        return replace(found, ratio=_over(found.a, found.b), basis="exact")
+    if min(*a, *b) == 0 and len({*a, *b}) > 1:
         return found
     if len(a) > 1 and len(b) > 1:
         logs = [[math.log(v) if v > 0 else 0.0 for v in side] for side in (a, b)]  # all zero: nothing moved
@@ -109,29 +127,22 @@ def _welch(found: Change, a: Sequence[float], b: Sequence[float]) -> Change:
     error = math.sqrt(square)
     half = _t(freedom, (1 + CONFIDENCE) / 2) * error
     low, high = _exp(difference - half), _exp(difference + half)
-    return _with(found, _exp(difference), "processes", low, high, error, freedom)
+    return replace(
+        found, ratio=_exp(difference), low=low, high=high, basis="processes", log_error=error, freedom=freedom
+    )
 
 
 def _within(found: Change, rows_a: Sequence[Row], rows_b: Sequence[Row]) -> Change:
     """From the sides' own intervals, their distances on the log scale added in quadrature (Zou & Donner 2008)."""
     a, b = estimate(rows_a), estimate(rows_b)
     ratio = _over(found.a, found.b)
-    if a is None or b is None or not a.low or not a.high or not b.low or not b.high or ratio is None:
-        return _with(found, ratio, "none")
-    assert found.a is not None and found.b is not None
+    if a is None or b is None or found.a is None or found.b is None or ratio is None:
+        return found
+    if not a.low or not a.high or not b.low or not b.high or min(a.low, a.high, b.low, b.high) <= 0:
+        return replace(found, ratio=ratio)
     down = math.hypot(math.log(found.b / b.low), math.log(a.high / found.a))
     up = math.hypot(math.log(b.high / found.b), math.log(found.a / a.low))
-    return _with(found, ratio, "within one process", ratio * _exp(-down), ratio * _exp(up))
-
-
-def _with(
-    found: Change, ratio: float | None, basis: Basis, low: float | None = None, high: float | None = None,
-    error: float | None = None, freedom: float | None = None,
-) -> Change:  # fmt: skip
-    return Change(
-        found.metric, found.unit, found.a, found.b, found.processes_a, found.processes_b,
-        ratio, low, high, basis, error, freedom,
-    )  # fmt: skip
+    return replace(found, ratio=ratio, low=ratio * _exp(-down), high=ratio * _exp(up), basis="within one process")
 
 
 def _values(rows: Sequence[Row]) -> list[float]:
@@ -150,9 +161,9 @@ def _middle(values: Sequence[float]) -> float | None:
 def _over(a: float | None, b: float | None) -> float | None:
     if a is None or b is None:
         return None
-    if a == b:
+    if a == b and a >= 0:
         return 1.0
-    return b / a if a > 0 and math.isfinite(b / a) else None
+    return b / a if min(a, b) > 0 and 0 < b / a < math.inf else None
 
 
 def _variance(values: Sequence[float]) -> float:

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from llmbench.analyze.change import DETERMINISTIC, Basis, Change, change
+from llmbench.analyze.conditions import Conditions, conditions_of, moved_together, notes, weaknesses
 from llmbench.analyze.facts import Facts
+from llmbench.analyze.labels import facts_by_case, label
 from llmbench.analyze.stats import TAU
 from llmbench.analyze.summary import Line, Summary, summarise
 from llmbench.errors import UsageError
 from llmbench.metrics import METRICS
 from llmbench.store.origin import Evidence
 from llmbench.store.query import Row
+from llmbench.store.runs import Header, Load
 from llmbench.suite.catalog import Scalar
 
 STILL = 0.005  # a change below is none, however narrow its interval: common drift of the device between two runs
@@ -43,6 +46,7 @@ class Side:
     quick: bool
     complete: bool
     started: str  # UTC, ISO 8601
+    load: Load | None
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Seen:
     status: str
     why: str | None
     processes: int
+    conditions: Conditions
 
 
 @dataclass(frozen=True)
@@ -115,21 +120,44 @@ def compare(a: Evidence, b: Evidence, *, names: tuple[str, str] = ("A", "B")) ->
 
     `names` is what warnings and notes call the sides.
     """
-    of_a, of_b = summarise(a.run), summarise(b.run)
+    one, other = _Measured.of(a), _Measured.of(b)
     gates = [a.run.manifest.header.suite.gate, b.run.manifest.header.suite.gate]
+    limits = {**gates[0], "time": TAU, **gates[1]}
     wanted = {"time", *DETERMINISTIC, *gates[0], *gates[1]}
-    metrics = [name for name in METRICS if name in wanted]
-    tau = gates[1].get("time", TAU)
-    lines_a, lines_b = _lines(of_a), _lines(of_b)
-    rows_a, rows_b = _by_case(a.run.rows), _by_case(b.run.rows)
-    pairs = [
-        _pair(lines_a.get(key), lines_b.get(key), rows_a.get(key, []), rows_b.get(key, []), metrics, tau, names)
-        for key in {**lines_b, **lines_a}
-    ]
+    taus = {m: max(TAU, limits.get(m, TAU)) if m in DETERMINISTIC else limits[m] for m in METRICS if m in wanted}
+    first = {key: rows[0] for key, rows in {**other.rows, **one.rows}.items()}
+    facts = facts_by_case(first, b.run.manifest.header.suite)
+    pairs = [_pair(key, facts[key], one, other, taus, names) for key in first]
     pairs.sort(key=_pressing)
     sides = side_of(a), side_of(b)
-    warnings = (*_warnings(*sides, pairs, names), *_weaknesses((of_a, of_b), sides, names))
-    return Comparison(*sides, tuple(pairs), warnings, (of_a.facts, of_b.facts))
+    weak = [
+        text for m, e, name in zip((one, other), (a, b), names, strict=True) for text in weaknesses(m.summary, e, name)
+    ]
+    return Comparison(
+        *sides, tuple(pairs), (*_warnings(*sides, pairs, names), *weak), (one.summary.facts, other.summary.facts)
+    )
+
+
+class _Measured(NamedTuple):
+    """A run by its cases."""
+
+    summary: Summary
+    lines: dict[str, Line]
+    rows: dict[str, list[Row]]
+    header: Header
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> "_Measured":
+        summary = summarise(evidence.run)
+        rows: dict[str, list[Row]] = {}
+        for row in evidence.run.rows:
+            rows.setdefault(row.case_id, []).append(row)
+        return cls(summary, {line.case_id: line for line in summary.lines}, rows, evidence.run.manifest.header)
+
+    def seen(self, key: str) -> Seen | None:
+        """How a case fared; None if the run does not have it."""
+        line = self.lines.get(key)
+        return None if line is None else Seen(line.status, line.why, line.processes, conditions_of(line, self.header))
 
 
 def refuse_disjoint(comparison: Comparison) -> None:
@@ -171,26 +199,26 @@ def side_of(evidence: Evidence) -> Side:
         quick=origin.quick,
         complete=manifest.complete,
         started=manifest.header.started,
+        load=manifest.header.load,
     )
 
 
 def _pair(
-    line_a: Line | None, line_b: Line | None, rows_a: Sequence[Row], rows_b: Sequence[Row], metrics: Sequence[str],
-    tau: float, names: tuple[str, str],
+    key: str, facts: dict[str, Scalar], one: _Measured, other: _Measured, taus: Mapping[str, float],
+    names: tuple[str, str],
 ) -> Pair:  # fmt: skip
-    line = line_b or line_a
-    assert line is not None
+    line_a, line_b = one.lines.get(key), other.lines.get(key)
+    rows_a, rows_b = one.rows.get(key, []), other.rows.get(key, [])
     changes: list[Change] = []
     if line_a is not None and line_b is not None and line_a.status == line_b.status == "ok":
-        found = (change(name, _whole(rows_a, name), _whole(rows_b, name)) for name in metrics)
+        found = (change(name, _whole(rows_a, name), _whole(rows_b, name)) for name in taus)
         changes = [c for c in found if c is not None]
-    kinds = {c.metric: kind_of(c, tau) for c in changes}
-    a, b = _seen(line_a), _seen(line_b)
-    facts: dict[str, Scalar] = {"impl": line.impl, "phase": line.phase, **line.point, **line.variant}
+    kinds = {c.metric: kind_of(c, taus[c.metric]) for c in changes}
+    a, b = one.seen(key), other.seen(key)
     code_changed = _code_changed(rows_a, rows_b)
     return Pair(
-        case_id=line.case_id,
-        label=" ".join([line.impl, line.phase, *(f"{k}={v}" for k, v in facts.items() if k not in ("impl", "phase"))]),
+        case_id=key,
+        label=label(facts),
         facts=facts,
         a=a,
         b=b,
@@ -199,7 +227,7 @@ def _pair(
         kind=_kind(a, b, kinds.values()),
         notes=(
             *([CODE_CHANGED] if code_changed else []),
-            *(_notes(line_a, line_b, names) if line_a and line_b else ()),
+            *(notes(line_a, line_b, names) if line_a and line_b else ()),
         ),
         code_changed=code_changed,
     )  # fmt: skip
@@ -213,19 +241,22 @@ def _code_changed(rows_a: Iterable[Row], rows_b: Iterable[Row]) -> bool | None:
 def kind_of(change: Change, tau: float) -> Kind:
     """What kind of change it is: less is better for every metric that can be compared.
 
-    An exact metric changed if it differs at all. Others are `worse` or `better` if the CI over processes excludes 1
-    and the change is no mere drift, `unclear` if they moved by `tau` without that.
+    An exact metric changed if it differs at all, and is worse if every process of B has more than all of A. Others are
+    `worse` or `better` if the CI over processes excludes 1 and the change is no mere drift, `unclear` if they moved by
+    `tau` without that.
     """
     a, b = change.a, change.b
     if a is None or b is None:
         return "only in B" if a is None else "only in A"
     if change.basis == "exact":
         return "same" if a == b else "worse" if b > a else "better"
+    if change.exceeds(0):
+        return "worse"
     if change.ratio is None:
-        return "same" if a == b else "unclear"
+        return "same" if a == b and change.negative is None else "unclear"
     if change.basis == "processes" and change.excludes_one and abs(change.ratio - 1) >= STILL:
         return "worse" if change.ratio > 1 else "better"
-    return "unclear" if change.ratio >= 1 + tau or change.ratio <= 1 / (1 + tau) else "same"
+    return "same" if change.ratio == 1 or 1 / (1 + tau) < change.ratio < 1 + tau else "unclear"
 
 
 def _kind(a: Seen | None, b: Seen | None, kinds: Iterable[Kind]) -> Kind:
@@ -246,16 +277,6 @@ def _pressing(pair: Pair) -> tuple[int, float]:
     return WORST_FIRST.index(pair.kind), -max((max(r, 1 / r) if r > 0 else 1.0 for r in ratios), default=1.0)
 
 
-def _notes(a: Line, b: Line, names: tuple[str, str]) -> Iterator[str]:
-    for fact in ("timer", "order", "grad"):
-        before, after = getattr(a, fact), getattr(b, fact)
-        if before != after and before and after:
-            yield f"{fact} {before} in {names[0]}, {after} in {names[1]}"
-    marked = [side for side, line in zip(names, (a, b), strict=True) if line.flag("throttled")]
-    if marked:
-        yield f"throttled in {' and '.join(marked)}"
-
-
 def _warnings(a: Side, b: Side, pairs: Sequence[Pair], names: tuple[str, str]) -> Iterator[str]:
     """What makes the two runs less comparable than they look, most important first."""
     if a.device_key != b.device_key:
@@ -274,36 +295,10 @@ def _warnings(a: Side, b: Side, pairs: Sequence[Pair], names: tuple[str, str]) -
         yield "no case is in both runs"
     if any(c.basis == "within one process" for p in pairs for c in p.changes):
         yield "one process on a side: intervals are within one process, and unchanged code differs more between two"
-
-
-def _weaknesses(summaries: Sequence[Summary], sides: Sequence[Side], names: Sequence[str]) -> Iterator[str]:
-    """What weakens the numbers of one side."""
-    for summary, side, name in zip(summaries, sides, names, strict=True):
-        if not side.complete:
-            yield f"{name} is incomplete: it stopped before its last case"
-        if side.quick:
-            yield f"{name} is a quick run: fit to see that it works, not to decide"
-        if side.dirty:
-            yield f"{name} had uncommitted changes: its commit does not name its code"
-        for flag, text in (("throttled", "sampled while the device was throttled"), ("unchecked", "not checked")):
-            cases = sum(f.name == flag for line in summary.lines for f in line.flags)
-            if cases:
-                yield f"{name} has {cases} case{'s' if cases > 1 else ''} {text}"
-
-
-def _seen(line: Line | None) -> Seen | None:
-    return None if line is None else Seen(line.status, line.why, line.processes)
-
-
-def _lines(summary: Summary) -> Mapping[str, Line]:
-    return {line.case_id: line for line in summary.lines}
-
-
-def _by_case(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row.case_id, []).append(row)
-    return found
+    times = ((str(p.facts["impl"]), c.ratio) for p in pairs if (c := p.change("time")) is not None)
+    together = moved_together([(impl, ratio) for impl, ratio in times if ratio is not None])
+    if together is not None:
+        yield together
 
 
 def _whole(rows: Sequence[Row], metric: str) -> list[Row]:

@@ -25,7 +25,7 @@ Basis = Literal["samples", "processes", "range", "none"]
 """
 
 TAU = 0.03
-"""The least change of time that counts where a suite's `gate` names none: where processes differ by 1 %, three a side
+"""The least change that counts of a metric that no suite's `gate` names: where processes differ by 1 %, three a side
 find 3.8 % in four of five cases."""
 
 RESAMPLES = 2000  # the 2.5 % point of a bootstrap then rests on 50 draws

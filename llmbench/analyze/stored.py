@@ -1,7 +1,8 @@
 """The stored gate: a run against a baseline that was measured before, as verdicts and one exit code."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal, NamedTuple
 
@@ -37,7 +38,7 @@ class Outcome:
 
     exit_code: int
     inconclusive: Inconclusive
-    base: Side
+    base: Side | None  # None where there is none
     head: Side
     limits: dict[str, float]  # metric -> the share by which it may grow
     verdicts: tuple[Verdict, ...]
@@ -48,6 +49,11 @@ class Outcome:
         """Cases by verdict, worst first."""
         words = [v.word for v in self.verdicts]
         return {word: n for word in WORST_FIRST if (n := words.count(word))}
+
+    @property
+    def judged(self) -> bool:
+        """Whether anything was: a metric that both sides have. Without that nothing has passed."""
+        return any(f.judged for v in self.verdicts for f in v.findings)
 
     @property
     def sight(self) -> Sight | None:
@@ -69,23 +75,27 @@ def gate(base: Evidence, head: Evidence, *, inconclusive: Inconclusive = "fail")
     """
     for name, evidence in (("RUN", head), ("--baseline", base)):
         refuse_quick(name, evidence)
-    limits = limits_of(head.run.manifest.header.suite.gate)
+    gated, measured = head.run.manifest.header.suite.gate, _measured(base, head)
+    limits = {name: limit for name, limit in limits_of(gated).items() if name in gated or name in measured}
+    verdicts: tuple[Verdict, ...] = (_other_device(base, head),)
     warnings: tuple[str, ...] = ()
-    if base.origin.device_key != head.origin.device_key or head.origin.device_key is None:
-        verdicts: tuple[Verdict, ...] = (_other_device(base, head),)
-    else:
+    if base.origin.device_key == head.origin.device_key and head.origin.device_key is not None:
         found = compare(base, head, names=("baseline", "run"))
-        verdicts = tuple(judge(pair, limits) for pair in found.pairs)
-        verdicts = tuple(sorted(verdicts, key=lambda v: WORST_FIRST.index(v.word)))
-        warnings = found.warnings
-        if not any(v.findings for v in verdicts):
-            warnings = ("no case has a result on both sides: nothing was judged", *warnings)
-    if not base.run.rows:
-        warnings = ("the baseline holds no records", *warnings)
+        verdicts = tuple(sorted((judge(p, limits) for p in found.pairs), key=lambda v: WORST_FIRST.index(v.word)))
+        unknown = [name for name in limits if name not in measured]
+        warnings = (*_doubts(base, head, unknown, verdicts), *found.warnings)
     code = exit_code({v.word for v in verdicts}, inconclusive=inconclusive)
-    if code in (0, 5) and not base.run.rows:
-        code = NO_BASELINE
-    return Outcome(code, inconclusive, side_of(base), side_of(head), limits, verdicts, warnings)
+    outcome = Outcome(code, inconclusive, side_of(base), side_of(head), limits, verdicts, warnings)
+    return outcome if code not in (0, 5) or outcome.judged else replace(outcome, exit_code=NO_BASELINE)
+
+
+def without_baseline(head: Evidence, why: str, *, inconclusive: Inconclusive = "fail") -> Outcome:
+    """The outcome where there is no baseline to judge by. Raises: UsageError when the run is a quick one."""
+    refuse_quick("RUN", head)
+    limits = limits_of(head.run.manifest.header.suite.gate)
+    return Outcome(
+        NO_BASELINE, inconclusive, None, side_of(head), limits, (Verdict(None, "baseline", "MISSING", why),), ()
+    )
 
 
 def exit_code(words: Collection[Word], *, inconclusive: Inconclusive) -> int:
@@ -102,6 +112,28 @@ def refuse_quick(name: str, evidence: Evidence) -> None:
             f"{name} {evidence.run.folder}: a quick run, too short to decide anything; "
             f"measure it in full with: llmbench run {suite} --processes 3"
         )
+
+
+def _doubts(base: Evidence, head: Evidence, unknown: Sequence[str], verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """What the exit code does not say, most important first; `unknown` are gated metrics that neither has."""
+    findings = [f for v in verdicts for f in v.findings]
+    if not base.run.rows:
+        yield "the baseline holds no records"
+    if not any(f.judged for f in findings):
+        yield "no case has a result on both sides: nothing was judged, so nothing passes"
+    if base.run.manifest.header.run_id == head.run.manifest.header.run_id:
+        yield "the baseline is the run itself: there is nothing that it could find"
+    if unknown:
+        yield f"gate names {', '.join(unknown)}, which neither run has"
+    demoted = Counter(f.metric for f in findings if f.demoted)
+    for metric, n in demoted.items():
+        cases = f"{n} case{'s' if n > 1 else ''}"
+        yield f"{metric} differs between processes of one side in {cases}: judged like a time there, not to the byte"
+
+
+def _measured(*runs: Evidence) -> set[str]:
+    """The metrics that any of the runs has of a whole case."""
+    return {r.metric for e in runs for r in e.run.rows if r.metric is not None and r.part is None}
 
 
 def _other_device(base: Evidence, head: Evidence) -> Verdict:

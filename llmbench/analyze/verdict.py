@@ -1,12 +1,15 @@
 """Verdicts: what the stored gate says of a case of a run against its baseline, each with its reason in a sentence."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from llmbench.analyze.change import DETERMINISTIC, Change
 from llmbench.analyze.compare import NOT_RUN, Pair, Seen
+from llmbench.analyze.conditions import SLOWED, disturbance
 from llmbench.analyze.stats import TAU
+from llmbench.errors import UsageError
 from llmbench.suite.catalog import Scalar
 
 MIN_PROCESSES = 3  # a side: with two, Welch's t has so few degrees of freedom that hardly anything excludes 1
@@ -19,8 +22,9 @@ WORST_FIRST: tuple[Word, ...] = (
 )  # fmt: skip
 """A case with several metrics has the first of these that any of them has.
 
-ENV_ERROR another device; BROKEN ok in the baseline, failed now; FIXED the other way round; MISSING without a result
-that the baseline has; NEW the other way round; NO_RESULT on neither side.
+ENV_ERROR another device, or a machine so disturbed that a time decides nothing; BROKEN ok in the baseline, failed now;
+FIXED the other way round; MISSING without a result that the baseline has; NEW the other way round; NO_RESULT on neither
+side.
 """
 
 
@@ -34,6 +38,16 @@ class Finding:
     limit: float
     detectable: float | None  # the least increase that such runs would show as REGRESSED in four of five cases
     change: Change
+
+    @property
+    def judged(self) -> bool:
+        """Whether there was something to judge it by: a value on both sides."""
+        return self.change.a is not None and self.change.b is not None
+
+    @property
+    def demoted(self) -> bool:
+        """Whether a deterministic metric was judged like a time, as processes of a side disagree on it."""
+        return self.judged and self.metric in DETERMINISTIC and self.change.basis != "exact"
 
 
 @dataclass(frozen=True)
@@ -49,7 +63,13 @@ class Verdict:
 
 
 def limits_of(gate: Mapping[str, float]) -> dict[str, float]:
-    """Metric -> the share by which it may grow: those of a suite's `gate`, time and what is deterministic always."""
+    """Metric -> the share by which it may grow: those of a suite's `gate`, time and what is deterministic always.
+
+    Raises: UsageError for a share that is none, which a manifest that was edited by hand may hold.
+    """
+    for name, limit in gate.items():
+        if not 0 <= limit < math.inf:
+            raise UsageError(f"gate: {name} is {limit}; wanted: a fraction, 0 or more")
     return {"time": TAU, **dict.fromkeys(sorted(DETERMINISTIC), 0.0), **gate}
 
 
@@ -59,7 +79,9 @@ def judge(pair: Pair, limits: Mapping[str, float]) -> Verdict:
     if said is not None:
         return Verdict(pair.case_id, pair.label, *said, facts=pair.facts)
     findings = tuple(
-        judge_change(change, limit) for name, limit in limits.items() if (change := pair.change(name)) is not None
+        _as_disturbed(judge_change(change, limit), pair)
+        for name, limit in limits.items()
+        if (change := pair.change(name)) is not None
     )
     if not findings:
         reason = "ok on both sides, but neither has a metric that is gated"
@@ -74,21 +96,36 @@ def judge_change(change: Change, limit: float) -> Finding:
     """The finding on one metric of a case that is ok on both sides.
 
     Deterministic metrics are compared as they are; one on which processes of a side disagree is judged like a time,
-    and that is said.
+    and that is said, but more than the baseline has in every process is more.
     """
     if change.a is None or change.b is None:
         word: Word = "NEW" if change.a is None else "MISSING"
         where = "the run but not in the baseline" if change.a is None else "the baseline but not in the run"
         return Finding(change.metric, word, f"{change.metric} was measured in {where}", limit, None, change)
-    if change.metric in DETERMINISTIC:
-        if change.basis == "exact":
-            return Finding(change.metric, *_exactly(change.a, change.b, change, limit), limit, None, change)
-        limit = max(limit, TAU)
-        word, reason = _by_processes(change, limit)
-        reason += "; judged like a time, as processes of one side disagree on it"
-    else:
-        word, reason = _by_processes(change, limit)
+    if change.negative is not None:
+        reason = f"{change.metric} is {_number(change.negative)} {change.unit or ''}".strip() + ", which nothing can be"
+        return Finding(change.metric, "INCONCLUSIVE", reason, limit, None, change)
+    if change.basis == "exact":
+        return Finding(change.metric, *_exactly(change.a, change.b, change, limit), limit, None, change)
+    if change.metric not in DETERMINISTIC:
+        return Finding(change.metric, *_by_processes(change, limit), limit, change.detectable(limit), change)
+    if change.exceeds(limit):
+        return Finding(change.metric, "REGRESSED", _in_every_process(change, limit), limit, None, change)
+    limit = max(limit, TAU)
+    word, reason = _by_processes(change, limit)
+    reason += "; judged like a time, as processes of one side disagree on it"
     return Finding(change.metric, word, reason, limit, change.detectable(limit), change)
+
+
+def _as_disturbed(finding: Finding, pair: Pair) -> Finding:
+    """The finding, or ENV_ERROR where the machine may have made it."""
+    if finding.metric not in SLOWED or not finding.judged or pair.a is None or pair.b is None:
+        return finding
+    slower, not_slower = finding.word == "REGRESSED", finding.word in ("PASS", "IMPROVED")
+    why = disturbance(pair.a.conditions, pair.b.conditions, slower=slower, not_slower=not_slower)
+    if why is None:
+        return finding
+    return replace(finding, word="ENV_ERROR", reason=f"{why} ({finding.word}: {finding.reason})")
 
 
 def _by_status(a: Seen | None, b: Seen | None) -> tuple[Word, str] | None:
@@ -123,6 +160,14 @@ def _exactly(a: float, b: float, change: Change, limit: float) -> tuple[Word, st
     return "PASS", f"{seen}, within the limit of {percent(limit)}"
 
 
+def _in_every_process(change: Change, limit: float) -> str:
+    assert change.span_a and change.span_b
+    least, most = map(_number, change.span_b)
+    seen = f"{change.metric} {least} to {most} {change.unit or ''}".strip()
+    base = f"{_number(change.span_a[0])} {change.unit or ''}".strip()
+    return f"{seen}, in every process more than the {base} of the baseline by more than the limit of {percent(limit)}"
+
+
 def _by_processes(change: Change, limit: float) -> tuple[Word, str]:
     """By the ratio of process medians and its CI."""
     name, top = change.metric, 1 + limit
@@ -137,7 +182,7 @@ def _by_processes(change: Change, limit: float) -> tuple[Word, str]:
         )
     if change.basis != "processes" or change.low is None:
         return "INCONCLUSIVE", f"{seen}, without an interval over processes"
-    if change.ratio >= top:
+    if change.ratio >= top and change.ratio > 1:
         if change.excludes_one:
             return "REGRESSED", f"{seen}, excludes 1 and reaches the limit {top:.4g}"
         return "INCONCLUSIVE", f"{seen}, reaches the limit {top:.4g} but does not exclude 1; {_sight(change, limit)}"

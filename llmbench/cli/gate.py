@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from llmbench.analyze.stored import NO_BASELINE, gate, refuse_quick
+from llmbench.analyze.stored import Inconclusive, gate, without_baseline
 from llmbench.cli.options import RESULTS, AsJson, Results
 from llmbench.cli.output import check_file, save
 from llmbench.errors import RunError, UsageError
@@ -48,20 +48,22 @@ def stored(
 ) -> None:
     """Judge a run against a baseline that was measured before.
 
-    Exits 0 pass, 1 regression or a case broken, 2 usage, 3 another device, 4 missing case or baseline, 5 inconclusive.
+    Exits 0 pass, 1 regression or a case broken, 2 usage, 3 another device or a throttled or busy one, 4 missing case or
+    baseline, or nothing to judge by, 5 inconclusive.
     """
     if as_markdown + as_json > 1:
         raise UsageError("--markdown and --json: choose one")
     if junit_file is not None:
         check_file("--junit", junit_file)
     head = read_evidence(find_run(run, results))
-    refuse_quick("RUN", head)
+    when: Inconclusive = "pass" if inconclusive == "pass" else "fail"
     try:
-        base_folder = find_run(baseline, results)
+        base = find_run(baseline, results)
     except RunError as e:
         print(f"llmbench: --baseline {e}", file=sys.stderr)
-        raise typer.Exit(NO_BASELINE) from None
-    outcome = gate(read_evidence(base_folder), head, inconclusive="pass" if inconclusive == "pass" else "fail")
+        outcome = without_baseline(head, f"--baseline {e}", inconclusive=when)
+    else:
+        outcome = gate(read_evidence(base), head, inconclusive=when)
     if junit_file is not None:
         save("--junit", junit_file, junit.render(outcome))
     if as_json:

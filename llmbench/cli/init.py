@@ -1,5 +1,6 @@
 """`llmbench init`."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,9 +12,7 @@ from llmbench.errors import UsageError
 SUITE = """\
 # Which attention is fastest here, and which needs the least memory? Say here what your suite is to answer.
 #
-#   llmbench plan ./{name}            what it will measure, and for how long
-#   llmbench run ./{name}             measure, and store the evidence under results/
-#   llmbench report latest --open     tables, and a page of plots
+{plan}
 
 op: attention                       # what is measured: llmbench list ops
 impls: [naive, tiled, sdpa_math, sdpa_flash]   # by what: llmbench list impls
@@ -55,16 +54,30 @@ def command(
     file: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write it.")] = Path("suite.yaml"),
 ) -> None:
     """Write a commented suite to start from."""
+    name = _shown(file)
+    if not name.isprintable():
+        raise UsageError(f"{str(file)!r}: not a name for a suite; wanted: one that can be printed, without line breaks")
     try:
         with file.open("x", encoding="utf-8") as out:
-            out.write(SUITE.format(name=file.name))
+            out.write(SUITE.format(plan=_commands(name)))
     except FileExistsError:
         raise UsageError(f"{file}: it exists already, and stays as it is; give another name") from None
     except OSError as e:
         raise UsageError(f"{file}: cannot write it: {e.strerror}") from e
-    print(f"llmbench: wrote {file}; measure it with: llmbench run {_shown(file)}", file=sys.stderr)
+    print(f"llmbench: wrote {file}; measure it with: llmbench run {name}", file=sys.stderr)
+
+
+def _commands(name: str) -> str:
+    """What to do with it, as comments."""
+    told = {
+        f"llmbench plan {name}": "what it will measure, and for how long",
+        f"llmbench run {name}": "measure, and store the evidence under results/",
+        "llmbench report latest --open": "tables, and a page of plots",
+    }
+    width = max(map(len, told))
+    return "\n".join(f"#   {command:<{width}}     {text}" for command, text in told.items())
 
 
 def _shown(file: Path) -> str:
-    """As `llmbench run` takes a file: with a slash in it."""
-    return str(file) if "/" in str(file) else f"./{file}"
+    """As `llmbench run` takes a file: with a slash in it, quoted for a shell."""
+    return shlex.quote(str(file) if "/" in str(file) else f"./{file}")

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from math import exp, fsum, log
+from math import exp, fsum, inf, log
 from typing import NamedTuple
 
 from rich.console import Console
@@ -128,11 +128,17 @@ def code_text(comparison: Comparison) -> str:
 
 
 def tally(comparison: Comparison, metric: str) -> str:
-    """`1 worse, 1 same; geometric mean of B/A 1.140`."""
+    """`1 worse, 1 same; geometric mean of B/A 1.140`, and how many cases that leaves out."""
     counts = Counter(p.kinds[metric] for p in comparison.pairs if metric in p.kinds)
-    ratios = [c.ratio for p in comparison.pairs if (c := p.change(metric)) is not None and c.ratio]
+    changes = [c for p in comparison.pairs if (c := p.change(metric)) is not None]
+    ratios = [c.ratio for c in changes if c.ratio]
     text = ", ".join(f"{counts[k]} {k}" for k in WORST_FIRST if counts[k])
-    return text + (f"; geometric mean of B/A {exp(fsum(map(log, ratios)) / len(ratios)):.4g}" if ratios else "")
+    left = len(changes) - len(ratios)
+    without = f"; {left} without a ratio, as a side has no value above zero" if left else ""
+    if not ratios:
+        return text + without
+    among = f" over {len(ratios)} of them" if left else ""
+    return f"{text}; geometric mean of B/A{among} {exp(fsum(map(log, ratios)) / len(ratios)):.4g}{without}"
 
 
 def legend(comparison: Comparison) -> str:
@@ -186,16 +192,22 @@ def _noting(comparison: Comparison) -> Callable[[Pair], list[str]]:
 
 def _cells(pair: Pair, change: Change, kind: Kind) -> dict[str, str]:
     mark = "~" if change.basis == "within one process" else ""
-    known = change.low is not None and change.high is not None
     return {
         "case": pair.label,
         "a": _value(change.a, change.unit),
         "b": _value(change.b, change.unit),
-        "ratio": MISSING if change.ratio is None else f"{change.ratio:.3f}",
-        "interval": f"{mark}[{change.low:.3f}, {change.high:.3f}]" if known else change.basis,
+        "ratio": MISSING if change.ratio is None else _ratio(change.ratio),
+        "interval": f"{mark}[{_ratio(change.low)}, {_ratio(change.high)}]"
+        if change.low is not None and change.high is not None
+        else change.basis,
         "effect": _effect(change),
         "kind": kind,
     }
+
+
+def _ratio(ratio: float) -> str:
+    """`1.300`; `3.62e+20` where that would be a row of digits."""
+    return f"{ratio:.3f}" if 1e-3 <= ratio < 1e4 else f"{ratio:.3g}"
 
 
 def _effect(change: Change) -> str:
@@ -203,7 +215,9 @@ def _effect(change: Change) -> str:
     if change.basis == "exact" and change.a is not None and change.b is not None:
         more = change.b - change.a
         return "0" if more == 0 else f"{'+' if more > 0 else '-'}{_value(abs(more), change.unit)}"
-    return MISSING if change.effect is None else f"{change.effect * 100:+.1f}%"
+    if change.effect is None:
+        return MISSING
+    return f"{change.effect * 100:+.1f}%" if change.effect < 100 else f"×{_ratio(change.effect + 1)}"
 
 
 def _value(value: float | None, unit: str | None) -> str:
@@ -221,8 +235,10 @@ def _seen(seen: Seen | None) -> str:
 
 
 def _distance(change: Change | None) -> float:
-    ratio = change.ratio if change else None
-    return abs(log(ratio)) if ratio else 0.0
+    """How far the ratio is from 1, on the log scale; without one, as far as can be if the sides differ."""
+    if change is None or change.ratio is None:
+        return 0.0 if change is None or change.a == change.b else inf
+    return abs(log(change.ratio))
 
 
 def _short(text: str, cells: int = LABEL_CELLS) -> str:

@@ -63,8 +63,8 @@ def _properties(outcome: Outcome) -> dict[str, str]:
     limits = {f"limit_{name}": f"{limit:g}" for name, limit in outcome.limits.items()}
     return {
         "exit_code": str(outcome.exit_code), "device": str(head.device_name), "device_key": str(head.device_key),
-        "run": head.run_id, "run_commit": str(head.commit), "baseline": base.run_id,
-        "baseline_commit": str(base.commit), **limits,
+        "run": head.run_id, "run_commit": str(head.commit), "baseline": base.run_id if base else "missing",
+        "baseline_commit": str(base and base.commit), **limits,
     }  # fmt: skip
 
 

@@ -20,8 +20,13 @@ class Span(NamedTuple):
 
     @property
     def clip(self) -> dict[str, Any]:
-        """The axis ends there, wherever the ends of its whiskers are."""
+        """A logarithmic axis ends there, wherever the ends of its whiskers are."""
         return {"autorangeoptions": {"clipmin": self.low, "clipmax": self.high}}
+
+    @property
+    def clip_above(self) -> dict[str, Any]:
+        """A linear axis, which starts at 0, ends there."""
+        return {"autorangeoptions": {"clipmax": self.high}}
 
     def cut(self, intervals: Iterable[tuple[float, float] | None]) -> str:
         """How many of these intervals go on beyond it, as a sentence; empty where none does."""

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from llmbench.analyze.stored import Outcome, Sight
+from llmbench.analyze.compare import Side
+from llmbench.analyze.stored import NO_BASELINE, Outcome, Sight
 from llmbench.analyze.verdict import Verdict, percent
 from llmbench.codec import to_plain
 from llmbench.report.compare_table import put_indented, side_text
@@ -20,8 +21,8 @@ STYLES: dict[str, str] = {
     "IMPROVED": "green", "FIXED": "green", "PASS": "green",
 }  # fmt: skip
 MEANINGS = {
-    0: "pass", 1: "regression, or a case broken", 3: "another device", 4: "a case or the baseline is missing",
-    5: "inconclusive",
+    0: "pass", 1: "regression, or a case broken", 3: "another device, or a disturbed one",
+    4: "a case or the baseline is missing", 5: "inconclusive",
 }  # fmt: skip
 SHOWN = 300  # characters of a label in markdown; three times as many of a reason
 
@@ -36,7 +37,7 @@ class Group(NamedTuple):
 
 def show(outcome: Outcome, console: Console, *, everything: bool = False) -> None:
     """Prints every verdict with its reason; what passed or has no result in short, unless `everything`."""
-    for name, side in (("run", outcome.head), ("baseline", outcome.base)):
+    for name, side in _sides(outcome):
         console.print(Text(f"{name:<8}  {one_line(side_text(side))}"), overflow="fold")
     for text in outcome.warnings:
         console.print(Text(f"warning: {one_line(text)}", style="yellow"), overflow="fold")
@@ -57,7 +58,7 @@ def show(outcome: Outcome, console: Console, *, everything: bool = False) -> Non
 def render(outcome: Outcome, *, everything: bool = False) -> str:
     """The verdicts as markdown, ending in a newline."""
     lines = [f"# Gate: {markdown(summary(outcome))}", ""]
-    for name, side in (("run", outcome.head), ("baseline", outcome.base)):
+    for name, side in _sides(outcome):
         lines.append(f"- **{name}**: {markdown(side_text(side))}")
     lines += [f"- **warning**: {markdown(text)}" for text in outcome.warnings]
     lines += [f"- **limits**: {markdown(limits_text(outcome))}"]
@@ -110,7 +111,14 @@ def summary(outcome: Outcome) -> str:
     """`1 REGRESSED, 3 PASS: exit 1, regression, or a case broken`."""
     counts = ", ".join(f"{n} {word}" for word, n in outcome.counts.items()) or "no case"
     passed = ", inconclusive counts as pass" if outcome.inconclusive == "pass" else ""
-    return f"{counts}: exit {outcome.exit_code}, {MEANINGS[outcome.exit_code]}{passed}"
+    nothing = outcome.exit_code == NO_BASELINE and not any(v.word == "MISSING" for v in outcome.verdicts)
+    meaning = "nothing to judge by" if nothing else MEANINGS[outcome.exit_code]
+    return f"{counts}: exit {outcome.exit_code}, {meaning}{passed}"
+
+
+def _sides(outcome: Outcome) -> list[tuple[str, Side]]:
+    sides = (("run", outcome.head), ("baseline", outcome.base))
+    return [(name, side) for name, side in sides if side is not None]
 
 
 def limits_text(outcome: Outcome) -> str:

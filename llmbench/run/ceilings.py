@@ -13,7 +13,7 @@ from llmbench.machine.ceilings import Ceilings
 from llmbench.machine.paths import cache_dir, write_whole
 from llmbench.run.ask import ask_worker
 from llmbench.run.describe import describe
-from llmbench.run.load import load_note
+from llmbench.run.load import load_note, load_now
 from llmbench.run.lock import device_lock
 
 TIMEOUT_S = 300.0  # it takes some ten seconds on a CPU, half a minute on a GPU
@@ -27,7 +27,7 @@ def measure_ceilings(device: str | None = None) -> Ceilings:
     spec = describe(device=device).device
     with device_lock(spec.device, uuid=spec.uuid, run="doctor --ceilings") as lock:
         lock.uses(os.getpid())
-        busy = load_note() if spec.device == "cpu" else None
+        busy = load_note(load_now()) if spec.device == "cpu" else None
         answer = ask_worker("ceilings", device=spec.device, timeout_s=TIMEOUT_S)
     try:
         found = replace(from_plain(Ceilings, answer), busy=busy and busy.partition(":")[0])

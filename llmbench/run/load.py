@@ -2,17 +2,22 @@
 
 import psutil
 
+from llmbench.store.runs import BUSY_CORES, Load
+
 LOOK_S = 0.3
-BUSY = 0.25  # of a core; above it a parallel kernel of all cores waits for the one that is taken
 
 
-def load_note() -> str | None:
-    """What to say when other programs keep more than a quarter of a core busy; None on a quiet machine."""
+def load_now() -> Load:
+    """What other programs do right now. Takes 0.3 s, in which llmbench does nothing."""
     cores = psutil.cpu_count() or 1
-    busy = psutil.cpu_percent(LOOK_S) / 100 * cores
-    if busy <= BUSY:
+    return Load(psutil.cpu_percent(LOOK_S) / 100 * cores, cores)
+
+
+def load_note(load: Load) -> str | None:
+    """What to say when other programs keep more than a quarter of a core busy; None on a quiet machine."""
+    if load.busy_cores <= BUSY_CORES:
         return None
     return (
-        f"other programs keep {busy:.1f} of {cores} cores busy: times and speed-ups on the CPU are off, whatever their "
-        "intervals say; wait until the machine is quiet"
+        f"other programs keep {load.busy_cores:.1f} of {load.cores} cores busy: times and speed-ups on the CPU are off,"
+        " whatever their intervals say; wait until the machine is quiet"
     )

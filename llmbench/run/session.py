@@ -16,13 +16,13 @@ from llmbench.run.ceilings import kept_ceilings
 from llmbench.run.code import code_of
 from llmbench.run.journal import Journal, Journaled, read_journal
 from llmbench.run.listener import Listener
-from llmbench.run.load import load_note
+from llmbench.run.load import load_note, load_now
 from llmbench.run.lock import device_lock
 from llmbench.run.plan import estimate_s, to_measure, units_of
 from llmbench.run.protocol import Hello, Unit
 from llmbench.run.runner import Runner, Workers
 from llmbench.store.record import FAILED, WORST_FIRST, Record, Status
-from llmbench.store.runs import MANIFEST, Code, Header, Manifest, read_manifest, write_run
+from llmbench.store.runs import MANIFEST, Code, Header, Load, Manifest, read_manifest, write_run
 from llmbench.suite.case import Case, Point, expand, only
 from llmbench.suite.catalog import Catalog
 from llmbench.suite.suite import Match, Suite
@@ -63,7 +63,7 @@ def start(order: Order, listener: Listener, *, max_minutes: float | None = None)
     """
     begin = monotonic()
     suite = order.suite
-    load = load_note() if suite.device == "cpu" else None
+    load = load_now() if suite.device == "cpu" else None
     code = code_of(suite.plugins, order.suite_path.parent)
     with device_lock(suite.device, uuid=order.catalog.device.uuid, run=suite.name) as lock:
         folder = _new_folder(order, code)
@@ -234,7 +234,8 @@ def _new_folder(order: Order, code: Code) -> Path:
     raise RunError(f"{parent}: a hundred runs within one second")
 
 
-def _header(order: Order, code: Code, hello: Hello, folder: Path, load: str | None) -> Header:
+def _header(order: Order, code: Code, hello: Hello, folder: Path, load: Load | None) -> Header:
+    note = load_note(load) if load else None
     return Header(
         run_id="/".join(folder.parts[-3:]),
         suite=order.suite,
@@ -247,7 +248,8 @@ def _header(order: Order, code: Code, hello: Hello, folder: Path, load: str | No
         started=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         param_types={p.name: p.type for op in order.catalog.ops for p in op.params},
         campaign_id=order.campaign_id,
-        notes=tuple(dict.fromkeys([*([load] if load else []), *order.catalog.notes, *hello.notes])),
+        notes=tuple(dict.fromkeys([*([note] if note else []), *order.catalog.notes, *hello.notes])),
+        load=load,
         ceilings=kept_ceilings(hello.machine.device_key),
     )
 

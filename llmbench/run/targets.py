@@ -88,22 +88,23 @@ def in_graphs(targets: Sequence[Target], group: Sequence[Prepared], clock: Clock
     One such target is enough for all that can be captured: implementations are compared on equal terms. What cannot be
     captured stays as it is, and its samples say `host_bound`.
     """
-    if clock.timer != "cuda_event" or not any(_host_bound(t, clock) for t in targets):
+    if clock.timer != "cuda_event" or not any(host_bound(t, clock) for t in targets):
         return list(targets)
     return [
-        _in_graph(t) if one.impl.graphable and not one.impl.mutates and one.case.phase in GRAPHED else t
+        in_graph(t) if one.impl.graphable and not one.impl.mutates and one.case.phase in GRAPHED else t
         for t, one in zip(targets, group, strict=True)
     ]
 
 
-def _host_bound(target: Target, clock: Clock) -> bool:
+def host_bound(target: Target, clock: Clock) -> bool:
+    """Whether each of three calls takes the host longer to queue than the device to run."""
     try:
         return all(r.flag == "host_bound" for r in clock.block([target.ring[:1]] * 3, before=target.before))
     except Exception:  # it raises again where it is sampled, and is told there
         return False
 
 
-def _in_graph(target: Target) -> Target:
+def in_graph(target: Target) -> Target:
     """The same calls replayed from one CUDA graph, or the target as it is where they cannot be captured."""
     calls = [target.ring[0]] * REPEATED if target.repeats else target.ring
     graph = captured(calls)

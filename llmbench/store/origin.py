@@ -3,11 +3,10 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from llmbench.errors import RunError
-from llmbench.store.query import Run, read_run
-from llmbench.store.runs import RECORDS
+from llmbench.store.query import Run, rows_of
+from llmbench.store.runs import RECORDS, read_manifest
+from llmbench.store.table import read_table
 
 
 @dataclass(frozen=True)
@@ -36,19 +35,16 @@ _COLUMNS = [f.name for f in fields(Origin)]
 
 def read_evidence(folder: Path) -> Evidence:
     """The run in `folder`, judged by `records.parquet`. Raises: RunError when it holds no run, or several mixed."""
-    run = read_run(folder)
-    path = folder / RECORDS
-    try:
-        columns = pq.ParquetFile(path).read(columns=_COLUMNS)
-        found = {name: set(columns.column(name).to_pylist()) for name in _COLUMNS}
-    except (OSError, KeyError, ValueError) as e:
-        raise RunError(f"{path}: not readable as records: {e}") from e
+    manifest = read_manifest(folder)
+    table = read_table(folder, manifest.header)
+    run = Run(folder, manifest, rows_of(table))
     if not run.rows:
         return Evidence(run, _of_header(run))
+    found = {name: set(table.column(name).unique().to_pylist()) for name in _COLUMNS}
     for name, values in found.items():
         if len(values) > 1:
             several = ", ".join(sorted(map(str, values)))
-            raise RunError(f"{path}: {name} is {several}; a run has one")
+            raise RunError(f"{folder / RECORDS}: column {name}: {several}; wanted: one, since a run has one")
     return Evidence(run, Origin(**{name: values.pop() for name, values in found.items()}))
 
 

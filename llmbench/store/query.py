@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from llmbench.errors import RunError
-from llmbench.store.runs import RECORDS, Manifest, read_manifest
+from llmbench.store.runs import Manifest, read_manifest
+from llmbench.store.table import read_table
 from llmbench.suite.catalog import Scalar
 
 
@@ -67,19 +66,19 @@ _PLAIN = [f.name for f in fields(Row) if f.name not in ("params", "axes")]
 
 
 def read_run(folder: Path) -> Run:
-    """A run with its rows. Raises: RunError when the folder holds no closed run."""
+    """A run with its rows. Raises: RunError when the folder holds no closed run, or its records are not sound."""
     manifest = read_manifest(folder)
-    try:
-        table = pq.ParquetFile(folder / RECORDS).read()  # read_table imports pyarrow.dataset, half a second
-        plain = zip(*(_values(table.column(name)) for name in _PLAIN), strict=True)
-    except (OSError, KeyError, ValueError) as e:
-        raise RunError(f"{folder / RECORDS}: not readable as records: {e}") from e
+    return Run(folder, manifest, rows_of(read_table(folder, manifest.header)))
+
+
+def rows_of(table: pa.Table) -> list[Row]:
+    """The rows of a table that was read by `read_table`."""
+    plain = zip(*(_values(table.column(name)) for name in _PLAIN), strict=True)
     params, axes = _prefixed(table, "p_"), _prefixed(table, "axis_")
     labels = [{k: str(v) for k, v in found.items()} for found in axes.known]
-    rows = [
+    return [
         Row(*(*values, params.known[i], labels[j])) for values, i, j in zip(plain, params.rows, axes.rows, strict=True)
     ]
-    return Run(folder, manifest, rows)
 
 
 class _Prefixed(NamedTuple):

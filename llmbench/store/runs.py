@@ -18,12 +18,15 @@ from llmbench.machine.ceilings import Ceilings
 from llmbench.machine.fingerprint import Machine
 from llmbench.metrics import METRICS
 from llmbench.store.record import Measurement, Record
-from llmbench.store.schema import TELEMETRY, records_schema
+from llmbench.store.schema import METADATA_KEY, NAMED, TELEMETRY, VERSION, records_schema
 from llmbench.suite.case import Case
 from llmbench.suite.suite import Match, Suite
 
 MANIFEST, RECORDS, TELEMETRY_FILE, JOURNAL = "run.json", "records.parquet", "telemetry.parquet", "journal.jsonl"
 SCHEMA = "llmbench.manifest/1"
+BUSY_CORES = 0.25  # above it a parallel kernel of all cores waits for the one that is taken
+BUSY_SHARE = 0.1  # of the cores: what the daemons of a large server take is no reason to decide nothing
+SHOWN = 200  # characters of a name in a message
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,19 @@ class Code:
     commit: str | None
     dirty: bool
     source_hash: str
+
+
+@dataclass(frozen=True)
+class Load:
+    """What other programs did when the run began: how many of the cores they kept busy."""
+
+    busy_cores: float
+    cores: int
+
+    @property
+    def heavy(self) -> bool:
+        """Whether times that were measured beside it decide nothing."""
+        return self.busy_cores > max(BUSY_CORES, BUSY_SHARE * self.cores)
 
 
 @dataclass(frozen=True)
@@ -52,6 +68,7 @@ class Header:
     campaign_id: str | None = None
     notes: tuple[str, ...] = ()
     ceilings: Ceilings | None = None  # of this device key, where they were measured before the run
+    load: Load | None = None  # of the CPU, where it is the device; older runs have their notes alone
 
 
 @dataclass(frozen=True)
@@ -74,10 +91,11 @@ def write_run(
     header = manifest.header
     schema = records_schema(header.param_types, [a.name for a in header.suite.axes if a.values[0].label is not None])
     rows = [row for case, record in found for row in _rows(header, case, record)]
-    _write_parquet(folder / RECORDS, rows, schema.with_metadata({"llmbench": json.dumps(to_plain(header))}))
+    metadata = {"llmbench": json.dumps(to_plain(header)), METADATA_KEY: f"{NAMED}{VERSION}"}
+    _write_parquet(folder / RECORDS, rows, schema.with_metadata(metadata))
     _write_parquet(folder / TELEMETRY_FILE, [{"run_id": header.run_id, **r} for r in telemetry], TELEMETRY)
     body = json.dumps({"schema": SCHEMA, **to_plain(manifest)}, indent=1)
-    _replace(folder / MANIFEST, body.encode() + b"\n")
+    write_whole(folder / MANIFEST, body.encode() + b"\n")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -94,7 +112,9 @@ def read_manifest(folder: Path) -> Manifest:
         raise RunError(f"{folder}: no run here, {MANIFEST} is missing") from None
     except NotADirectoryError:
         raise RunError(f"{folder}: a run is a folder, this is a file") from None
-    except (ValueError, AttributeError) as e:
+    except OSError as e:
+        raise RunError(f"{path}: cannot be read: {e.strerror}") from e
+    except (ValueError, AttributeError, RecursionError) as e:
         raise RunError(f"{path}: not a manifest: {e}") from e
 
 
@@ -105,19 +125,39 @@ def find_run(name: str, results: Path, *, closed: bool = True) -> Path:
     Raises: RunError with what there is.
     """
     if name != "latest" and not name.startswith("latest:"):
-        if not Path(name).exists():
-            raise RunError(f"{name}: no such run; give a folder, latest or latest:SUITE")
-        return Path(name)
+        return _existing(name)
     suite = name.partition(":")[2]
     marker = MANIFEST if closed else JOURNAL
-    runs = sorted(results.glob(f"{suite or '*'}/*/*/{marker}"), key=lambda p: p.parent.name)
-    runs = [r for r in runs if r.relative_to(results).parts[0] != "reference"]
+    try:
+        found = {path.parent: path.relative_to(results).parts[0] for path in results.glob(f"*/*/*/{marker}")}
+    except OSError as e:
+        raise RunError(f"--results {_short(str(results))}: cannot be searched: {e.strerror}") from None
+    suites = {*found.values()} - {"reference"}
+    runs = sorted((r for r, s in found.items() if s in suites and suite in ("", s)), key=lambda r: r.name)
     if runs:
-        return runs[-1].parent
-    suites = sorted({p.relative_to(results).parts[0] for p in results.glob(f"*/*/*/{marker}")} - {"reference"})
+        return runs[-1]
     if suite and suites:
-        raise RunError(f"{name}: no run of suite {suite!r} under {results}{nearest(suite, suites)}")
-    raise RunError(f"{name}: no run under {results}; measure one with: llmbench run attention")
+        raise RunError(
+            f"{_short(name)}: no run of suite '{_short(suite)}' under {results}{nearest(suite, sorted(suites))}"
+        )
+    raise RunError(f"{_short(name)}: no run under {results}; measure one with: llmbench run attention")
+
+
+def _existing(name: str) -> Path:
+    try:
+        Path(name).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunError(f"{_short(name)}: no such run; give a folder, latest or latest:SUITE") from None
+    except (OSError, ValueError) as e:
+        why = e.strerror if isinstance(e, OSError) else str(e)
+        raise RunError(f"{_short(name)}: no run can be there: {why}; give a folder, latest or latest:SUITE") from None
+    return Path(name)
+
+
+def _short(name: str) -> str:
+    """The name in a message: printable, and its beginning alone where it is long."""
+    seen = name if name.isprintable() else ascii(name)[1:-1]
+    return seen if len(seen) <= SHOWN else f"{seen[:SHOWN]}…"
 
 
 def _rows(header: Header, case: Case, record: Record) -> list[dict[str, object]]:
@@ -164,7 +204,8 @@ def _valid(value: object) -> object:
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) and not value.isascii() else value
 
 
-def _replace(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes the file whole or not at all, synced to disk."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as f:
         f.write(content)

@@ -3,6 +3,9 @@
 Every file of one installation has the same columns in the same order, so that DuckDB, polars and pandas read a folder
 of runs with one plain glob.
 
+A file says its version in its metadata. A column more needs no new version, since readers let columns be that they do
+not know; a new version is for what an older reader would take for something else.
+
 History: 1 (0.1.0) the first.
 """
 
@@ -11,6 +14,8 @@ from collections.abc import Iterable, Mapping
 import pyarrow as pa
 
 VERSION = 1
+NAMED = "llmbench.records/"  # before the version, as in the schemas of all documents
+METADATA_KEY = "llmbench.schema"
 
 AXIS_NAMES = ("heads", "lengths", "model", "optimizer", "precision", "shape")
 """Names of bundles whose `axis_` column every file has; a bundle of another name adds a column to its own runs."""
@@ -36,6 +41,24 @@ FIXED: dict[str, pa.DataType] = {
     "world_size": _INT, "rank": _INT,
 }  # fmt: skip
 
+NEVER_NULL = (
+    "run_id", "case_id", "point_id", "suite", "op", "impl", "phase", "is_baseline", "cache", "process", "status",
+    "device", "device_name", "quick",
+)  # fmt: skip
+"""What every row says: which case of which run it is, and how it fared."""
+
+KEY = ("case_id", "process", "metric", "part")
+"""What no two rows share."""
+
+OF_THE_CASE = ("point_id", "op", "impl", "phase", "is_baseline", "cache")
+"""What all rows of a case share."""
+
+OPTIONAL = frozenset({
+    "order", "grad", "cold_by", "config", "check_kind", "check_why", "check_allowed", "impl_hash", "flop", "bytes",
+    "tokens", "arch", "host", "torch", "triton", "driver", "commit", "started", "campaign_id", "world_size", "rank",
+})  # fmt: skip
+"""Evidence that a file of another version may lack; all other columns of `FIXED` it must have."""
+
 TELEMETRY = pa.schema(
     {
         "run_id": _TEXT,
@@ -54,12 +77,12 @@ TELEMETRY = pa.schema(
     }
 )
 
-_PARAM_TYPES = {"int": _INT, "float": _REAL, "str": _TEXT, "bool": _FLAG}
+PARAM_TYPES = {"int": _INT, "float": _REAL, "str": _TEXT, "bool": _FLAG}
 
 
 def records_schema(param_types: Mapping[str, str], axes: Iterable[str]) -> pa.Schema:
     """The schema of a run's records: `param_types` of every op in the catalog, `axes` of its own suite."""
     columns = dict(FIXED)
-    columns |= {f"p_{name}": _PARAM_TYPES[param_types[name]] for name in sorted(param_types)}
+    columns |= {f"p_{name}": PARAM_TYPES[param_types[name]] for name in sorted(param_types)}
     columns |= {f"axis_{name}": _TEXT for name in [*AXIS_NAMES, *sorted(set(axes) - set(AXIS_NAMES))]}
     return pa.schema(columns)

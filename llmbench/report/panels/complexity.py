@@ -1,6 +1,6 @@
 """How a metric grows: the measured log-log slope of each series, against the law that it should follow."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -53,8 +53,7 @@ def complexity(spec: PanelSpec, data: PageData) -> Drawn:
     series, few_note = few(series_of(placed, color=color, rest=rest))
     grid = grid_of(placed, facet=facets.facet, row=facets.row)
     drawn, gaps = {id(p) for p in kept}, Gaps(points, x, y, (color, *rest, facets.facet, facets.row))
-    found = (_fit(s, cell, drawn, spec, x_name, name) for cell in grid.cells for s in series)
-    fits = [fit for fit in found if fit is not None]
+    fits = [fit for cell in grid.cells for fit in _fits(cell, series, drawn, spec, x_name, name)]
     traces = [t for fit in fits for t in _traces(fit, fits, x, y, gaps)]
     names = [n for n in dict.fromkeys([facets.row, facets.facet, color, *rest]) if n]
     rows = [_row(fit, names, y) for fit in fits]
@@ -70,16 +69,18 @@ def complexity(spec: PanelSpec, data: PageData) -> Drawn:
     )  # fmt: skip
 
 
-def _fit(s: Series, cell: Cell, drawn: set[int], spec: PanelSpec, x_name: str, y_name: str) -> Fit | None:
-    """Through all points of the series in that cell, whichever are drawn; None where it has none."""
+def _fits(
+    cell: Cell, series: Sequence[Series], drawn: set[int], spec: PanelSpec, x_name: str, y_name: str
+) -> Iterator[Fit]:
+    """Each series that the cell has, through all of its points, whichever are drawn."""
     members = {id(p) for p in cell.points}
-    points = sorted((p for p in s.points if id(p) in members), key=lambda p: float(p.facts[x_name]))
-    if not points:
-        return None
-    xs = [float(p.facts[x_name]) for p in points]
-    slope = loglog_slope(xs, [p.values[y_name].value for p in points])
-    shown = [p for p in points if id(p) in drawn] or points[-1:]
-    return Fit(cell, replace(s, points=points), shown, slope, spec.theory.get(s.color))
+    for s in series:
+        points = sorted((p for p in s.points if id(p) in members), key=lambda p: float(p.facts[x_name]))
+        if points:
+            xs = [float(p.facts[x_name]) for p in points]
+            slope = loglog_slope(xs, [p.values[y_name].value for p in points])
+            shown = [p for p in points if id(p) in drawn] or points[-1:]
+            yield Fit(cell, replace(s, points=points), shown, slope, spec.theory.get(s.color))
 
 
 def slope_text(slope: Slope | None) -> str:

@@ -108,12 +108,14 @@ def _crossed(points: Sequence[Point], facet: str | None, row: str) -> Grid:
     lines = _values(points, row)
     room = max(1, MAX_CELLS // len(columns[:MAX_CELLS]))
     left = len(columns) * len(lines) - len(columns[:MAX_CELLS]) * len(lines[:room])
+    members: dict[tuple[Scalar | None, Scalar | None], list[Point]] = {}
+    for p in points:
+        members.setdefault((p.facts.get(facet) if facet else None, p.facts.get(row)), []).append(p)
     cells: list[Cell] = []
     for j, below in enumerate(lines[:room]):
         for i, beside in enumerate(columns[:MAX_CELLS]):
-            members = [p for p in points if p.facts.get(row) == below and (not facet or p.facts.get(facet) == beside)]
             label = _label([*([facet] if facet else []), row], [*([beside] if facet else []), below])
-            cells.append(Cell(len(cells) + 1, i, j, label, members))
+            cells.append(Cell(len(cells) + 1, i, j, label, members.get((beside, below), [])))
     note = f"{left} more subplots are not drawn." if left else ""
     return Grid(tuple(cells), len(columns[:MAX_CELLS]), len(lines[:room]), note)
 

@@ -124,7 +124,9 @@ class Quantity:
             values = list(dict.fromkeys(plain(v) for v in self.order))
             return {**axis, "type": "category", "categoryorder": "array", "categoryarray": values}
         axis |= {"type": "log", **log_ticks(self.decades)} if self.log else {"type": "linear"}
-        axis |= {"exponentformat": "none"} | (self.span.clip if self.span else {})
+        axis["exponentformat"] = "none"
+        if self.span:
+            axis |= self.span.clip if self.log else self.span.clip_above
         if self.kind == "number" and len(self.order) <= DECADE_TICKS:
             axis |= {"tickvals": list(self.order), "ticktext": [tick_text(v) for v in self.order]}
         elif self.kind == "metric" and not self.log:
