@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from example_runs import H100, OP, cases_of, make_row, make_run, make_suite, time_row
 from sized_runs import drawn, lines, sized_rows, sized_run, sized_suite, validate
-from suite_catalog import CPU, SHIPPED
+from suite_catalog import SHIPPED
 
 from llmbench.machine.fingerprint import Machine
 from llmbench.report.dashboard import PanelSpec, load_dashboard, parse_dashboard
@@ -220,7 +220,7 @@ def test_numbers_are_short() -> None:
     assert isinstance(short(5.0), int)
 
 
-@pytest.mark.parametrize("name", [n for n in names() if CPU.op(read(n).spec.op)])  # the catalog of tests is a small one
+@pytest.mark.parametrize("name", [n for n in names() if SHIPPED.op(read(n).spec.op)])
 def test_each_shipped_suite_has_a_dashboard_that_draws_all_its_panels(name: str) -> None:
     suite = load(name, SHIPPED)
     rows = sized_rows(suite)
