@@ -136,6 +136,26 @@ def test_tab_reaches_the_filters_and_space_switches_them(show: Open, browser: An
     assert series(browser, "rate") == ["tiled", "sdpa_math", "sdpa_flash"]
 
 
+def test_the_legend_can_be_used_from_a_keyboard(show: Open, browser: Any) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    show([made.sweep()])
+    pressed = "return [...document.querySelectorAll('#rate .keys button')].map(b => [b.textContent, b.ariaPressed])"
+    assert browser.execute_script(pressed) == [[impl, "true"] for impl in made.IMPLS]
+    browser.execute_script("document.querySelectorAll('#rate .keys button')[1].focus()")
+    ActionChains(browser).send_keys(Keys.ENTER).perform()
+    wait(lambda: series(browser, "rate") == ["naive", "sdpa_math", "sdpa_flash"])
+    assert [state for _, state in browser.execute_script(pressed)] == ["true", "false", "true", "true"]
+    assert browser.execute_script("return document.activeElement.textContent") == "tiled"
+
+
+def test_a_name_with_a_line_end_can_be_filtered(show: Open, browser: Any) -> None:
+    show([made.sweep(impls=("a\rb", "c"))])
+    browser.execute_script("document.querySelector('.filters input[data-key=impl]').click()")
+    assert series(browser, "rate") == ["c"] and rows(browser, "rate") == 30
+
+
 def test_plots_are_described_and_their_tables_marked_up(show: Open, browser: Any) -> None:
     show([made.sweep()])
     label = browser.execute_script("return document.querySelector('#rate .plot').getAttribute('aria-label')")

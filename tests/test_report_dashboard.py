@@ -12,6 +12,8 @@ from llmbench.report.dashboard import check, dashboard_for, load_dashboard, pars
 from llmbench.report.dashboard_form import KINDS
 from llmbench.report.dashboard_names import ALL_METRICS, FACTS
 from llmbench.report.dashboard_schema import dashboard_schema
+from llmbench.report.panels.data import page_data
+from llmbench.report.panels.draw import draw
 from llmbench.suite.bundled import bundled, find, names
 from llmbench.suite.catalog import OpSpec, ParamSpec
 from llmbench.suite.document import parse_document
@@ -107,6 +109,19 @@ MALFORMED = {
         "d.yaml:3:41: panels[0].where.impl[1] is 'flashy', which is not an implementation of op 'attention'; "
         "did you mean 'flash'?",
     ),
+    "where_of_an_unknown_bundle": (
+        TOP + "  - {kind: table, where: {heads: mga}}\n",
+        "d.yaml:3:34: panels[0].where.heads is 'mga', which is not a value of heads of op 'attention'; "
+        "did you mean 'mha'?",
+    ),
+    "where_of_an_unknown_status": (
+        TOP + "  - {kind: table, where: {status: [ok, oomm]}}\n",
+        "d.yaml:3:40: panels[0].where.status[1] is 'oomm', which is not a status; did you mean 'oom'?",
+    ),
+    "unknown_part": (
+        TOP + "  - {kind: stacked, part: [forwrd]}\n",
+        "d.yaml:3:28: panels[0].part[0] is 'forwrd', which is not a part of time; did you mean 'forward'?",
+    ),
     "facet_is_row": (
         TOP + "  - {kind: sweep, y: time, facet: heads, row: heads}\n",
         "d.yaml:3:47: panels[0].row is 'heads', as facet is",
@@ -138,7 +153,8 @@ MALFORMED = {
 
 NEEDS_A_RUN = {
     "unknown_axis", "unknown_color", "unknown_metric", "metric_as_facet", "theory_of_a_stranger", "where_of_a_stranger",
-    "where_of_another_type", "where_of_an_unknown_impl", "unknown_column", "facet_is_row",
+    "where_of_another_type", "where_of_an_unknown_impl", "where_of_an_unknown_bundle", "where_of_an_unknown_status",
+    "unknown_part", "unknown_column", "facet_is_row",
 }  # fmt: skip
 """Mistakes that a schema cannot see: whether a parameter has that name."""
 
@@ -147,7 +163,7 @@ NEEDS_A_RUN = {
 def test_a_mistake_is_told_with_its_place_and_the_nearest_name(name: str) -> None:
     text, message = MALFORMED[name]
     with pytest.raises(SuiteError) as caught:
-        check(parse_dashboard(text, path="d.yaml"), [make_run([])])
+        check(parse_dashboard(text, path="d.yaml"), [make_run([make_row(metric="time", part="forward", value=1e-3)])])
     assert str(caught.value) == message
 
 
@@ -222,6 +238,15 @@ def test_a_dashboard_without_a_title_has_that_of_the_suites(tmp_path: Path) -> N
     path = tmp_path / "d.yaml"
     path.write_text(TOP + "  - {kind: table}\n")
     assert load_dashboard(path, [mine]).title == "T"
+
+
+def test_parts_and_notes_are_names_where_they_are_known() -> None:
+    check(parse_dashboard(TOP + "  - {kind: stacked, part: [forwrd]}\n"), [make_run([])])  # nothing was recorded
+    check(parse_dashboard(TOP + "  - {kind: table, columns: [impl, notes]}\n"), [make_run([])])
+    assert draw(
+        parse_dashboard(TOP + "  - {kind: table, columns: [notes]}\n").panels[0], page_data([make_run([make_row()])])
+    ).columns == ("notes",)
+    assert invalid(TOP + "  - {kind: table, columns: [notes]}\n") == []
 
 
 def test_every_suite_shipped_has_a_dashboard_and_each_says_what_it_shows() -> None:

@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from example_runs import H100, OP, cases_of, make_row, make_run, make_suite, time_row
 from sized_runs import drawn, lines, sized_rows, sized_run, sized_suite, validate
-from suite_catalog import CPU, SHIPPED
+from suite_catalog import SHIPPED
 
 from llmbench.machine.fingerprint import Machine
 from llmbench.report.dashboard import PanelSpec, load_dashboard, parse_dashboard
+from llmbench.report.drawn import Drawn
 from llmbench.report.panels.data import page_data, run_labels
 from llmbench.report.panels.distribution import extremes_kept
 from llmbench.report.panels.draw import DRAW, draw, draw_all
@@ -35,7 +36,21 @@ def test_a_distribution_keeps_the_order_and_the_extremes() -> None:
     assert set(points.data["marker"]["symbol"]) == {"circle", "x"}
     assert sum(bars.data["x"]) == 5000 and bars.data["orientation"] == "h"
     assert f"{len(points.data['x']):,} of 5,000 samples are drawn" in panel.caption
-    assert panel.layout["yaxis2"]["matches"] == "y" and "matches" not in panel.layout.get("yaxis", {})
+    assert "matches" not in panel.layout["yaxis2"] | panel.layout["yaxis"]
+    assert drawn("kind: distribution, cases: 1").layout["yaxis2"]["matches"] == "y"
+
+
+def test_one_sample_far_away_leaves_the_modes_of_the_others_apart() -> None:
+    samples = [1.000e-3 + (i % 3) * 1e-7 if i % 2 else 1.004e-3 + (i % 3) * 1e-7 for i in range(400)]
+    samples[200] = 0.5
+    suite = make_suite()
+    panel = drawn("kind: distribution", [make_run([time_row(cases_of(suite)[0], samples=samples)], suite)])
+    bars = panel.traces[1].data
+    full = sorted(y for x, y in zip(bars["x"], bars["y"], strict=True) if x)
+    assert sum(bars["x"]) == 400 and len(set(bars["y"])) == len(bars["y"])
+    assert full[0] == pytest.approx(1.0, rel=1e-3) and full[-2] == pytest.approx(1.004, rel=1e-3) and len(full) < 10
+    assert bars["x"][-1] == 1 and bars["hovertext"][-1].startswith("1 samples above 1.004")
+    assert "1 sample lies far from the rest: a histogram has them in a bin at its end" in panel.caption
 
 
 def test_a_distribution_shows_few_cases_and_says_how_many_are_left_out() -> None:
@@ -68,6 +83,31 @@ def test_the_timeline_shades_what_was_throttled(tmp_path: Path) -> None:
     assert panel.traces[0].data["x"][:5] == [1, 1, 2, 2, None]
     assert "Throttled in 10.0% of the readings, shaded (sw_power_cap)." in panel.caption
     assert [row.cells[0] for row in panel.rows] == ["SM clock", "power"]
+
+
+def timeline_of(tmp_path: Path, throttled: list[bool]) -> Drawn:
+    """A run read every 0.1 s."""
+    rows = [
+        {"run_id": "r1", "process": 0, "t_ns": int(i * 1e8), "power_w": 300.0, "throttle_reasons": 4 * hot,
+         "throttle_names": "sw_power_cap" if hot else ""}
+        for i, hot in enumerate(throttled)
+    ]  # fmt: skip
+    columns = {f.name: pa.array([r.get(f.name) for r in rows], f.type) for f in TELEMETRY}
+    pq.write_table(pa.table(columns, schema=TELEMETRY), tmp_path / "telemetry.parquet")
+    return drawn("kind: timeline", [replace(sized_run(), folder=tmp_path)])
+
+
+def test_a_last_reading_that_was_throttled_is_as_wide_as_the_others(tmp_path: Path) -> None:
+    shade = timeline_of(tmp_path, [False, True, False, True]).traces[0].data
+    assert shade["x"] == pytest.approx([0.1, 0.1, 0.2, 0.2, None, 0.3, 0.3, 0.4, 0.4, None])
+
+
+def test_every_stretch_is_shaded_however_many_there_are(tmp_path: Path) -> None:
+    panel = timeline_of(tmp_path, [i % 4 == 0 for i in range(2000)])
+    assert len(panel.traces[0].data["x"]) == 5 * 500 and "as one" not in panel.caption
+    many = timeline_of(tmp_path, [i % 2 == 0 for i in range(5000)])
+    assert many.traces[0].data["x"][0] == 0 and many.traces[0].data["x"][-2] == pytest.approx(499.9)
+    assert "Stretches less than 0.25 s apart are shaded as one." in many.caption
 
 
 def test_the_timeline_says_why_it_is_empty(tmp_path: Path) -> None:
@@ -180,7 +220,7 @@ def test_numbers_are_short() -> None:
     assert isinstance(short(5.0), int)
 
 
-@pytest.mark.parametrize("name", [n for n in names() if CPU.op(read(n).spec.op)])  # the catalog of tests is a small one
+@pytest.mark.parametrize("name", [n for n in names() if SHIPPED.op(read(n).spec.op)])
 def test_each_shipped_suite_has_a_dashboard_that_draws_all_its_panels(name: str) -> None:
     suite = load(name, SHIPPED)
     rows = sized_rows(suite)

@@ -14,7 +14,8 @@ from suite_catalog import H100
 
 from llmbench.report.drawn import Drawn, TableRow, Trace
 from llmbench.report.page import MOST_ROWS, render_page
-from llmbench.report.palette import SERIES, coloured, colours, series_of, styled
+from llmbench.report.palette import DASHES, SERIES, coloured, colours, series_of, styled
+from llmbench.report.panels.facet import MOST_LINES
 from llmbench.report.payload import filters_of, harmless_json, layout_of, plottable
 from llmbench.report.picture import figure_of
 from llmbench.suite.case import expand
@@ -178,6 +179,14 @@ def test_once_colours_repeat_dashes_differ() -> None:
     assert len(set(looks)) == 15
 
 
+def test_every_type_of_trace_that_panels_make_has_its_colours() -> None:
+    types = {"scatter": "line", "bar": "marker"}
+    for kind, owner in types.items():
+        assert styled(Trace({"type": kind, "x": [1], "y": [1]}, "a"), ["a"])[owner]["color"] == "@0"
+    assert styled(Trace({"type": "heatmap", "z": [[1]]}, "a"), ["a"])["colorscale"] == "Cividis"
+    assert len(DASHES) == MOST_LINES == 6
+
+
 def test_a_trace_keeps_what_it_sets_itself() -> None:
     data = styled(Trace({"x": [1], "y": [1], "line": {"dash": "dot"}, "marker": {"symbol": "x"}}, "a"), ["a"])
     assert data["line"]["dash"] == "dot" and data["marker"]["symbol"] == "x"
@@ -207,7 +216,7 @@ def test_every_colour_stands_out_from_its_paper(theme: Any) -> None:
         return (high + 0.05) / (low + 0.05)
 
     known = colours(theme)
-    assert min(contrast(c, known["paper"]) for c in SERIES[theme]) >= 3
+    assert min(contrast(c, known["paper"]) for c in SERIES[theme]) >= {"light": 3, "dark": 6}[theme]
     assert min(contrast(known[n], known["paper"]) for n in ("ink", "muted", "link", "good", "warn", "bad")) >= 4.5
     assert contrast(known["warn"], known["warnpaper"]) >= 4.5
 

@@ -8,6 +8,7 @@ from sized_runs import SIZES, drawn, lines, sized_rows, sized_run, sized_suite
 
 from llmbench.analyze.slope import loglog_slope
 from llmbench.machine.fingerprint import Machine
+from llmbench.report.panels import bars, listing
 
 
 def test_a_sweep_has_a_line_a_series_with_its_interval_in_one_unit() -> None:
@@ -195,7 +196,7 @@ def test_the_front_is_what_nothing_of_its_point_beats() -> None:
     assert {row.cells[0] for row in faster.rows if row.cells[-1] == "front"} == {"flash"}
 
 
-def test_parts_are_stacked_or_said_to_be_missing() -> None:
+def test_parts_are_stacked_or_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert drawn("kind: stacked").why_empty == "No parts were recorded for time."
     suite = make_suite(axes=(make_suite().axes[0],), fixed={"num_heads": 8, "num_kv_heads": 8})
     rows = []
@@ -206,9 +207,14 @@ def test_parts_are_stacked_or_said_to_be_missing() -> None:
     assert [(t.series, t.data["y"]) for t in panel.traces] == [("forward", [1] * 3), ("backward", [2] * 3)]
     assert panel.layout["barmode"] == "stack"
     assert [f["impl"] for f in panel.traces[0].point_facts or []] == ["naive", "flash", "flex"]
+    monkeypatch.setattr(bars, "MAX_ROWS", 4)
+    monkeypatch.setattr(listing, "MAX_ROWS", 4)
+    cut = drawn("kind: stacked, y: time", [make_run(rows, suite)])
+    assert len(cut.rows) == 4 and "The table has 4 of 6 rows." in cut.caption
     only = drawn("kind: stacked, y: time, part: [backward]", [make_run(rows, suite)])
     assert [t.series for t in only.traces] == ["backward"]
-    none = drawn("kind: stacked, y: time, part: [optimizer]", [make_run(rows, suite)])
+    lost = [replace(r, status="oom") if r.part == "backward" else r for r in rows]
+    none = drawn("kind: stacked, y: time, part: [backward]", [make_run(lost, suite)])
     assert none.why_empty == "No part of these names was recorded for time."
 
 

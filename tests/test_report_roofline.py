@@ -10,6 +10,7 @@ from sized_runs import drawn, lines, sized_rows, sized_run, sized_suite
 
 from llmbench.machine.fingerprint import Machine
 from llmbench.store.query import Run
+from llmbench.suite.suite import Axis, AxisValue
 
 
 def on_a_cpu(**changes: Any) -> Run:
@@ -63,3 +64,13 @@ def test_a_roof_that_runs_share_outlives_a_filter_that_hides_one_of_them() -> No
     assert roof.facts == {"dtype": "bfloat16"}
     again = on_a_cpu(run_id="2", ceilings=replace(reached, measured="2026-12-01T00:00:00Z"))
     assert len(lines(drawn("kind: roofline", [older, again]), role="roof")) == 2
+
+
+def test_a_subplot_has_the_roofs_of_its_own_points_alone() -> None:
+    axis = Axis("dtype", tuple(AxisValue({"dtype": d}) for d in ("bfloat16", "float32")))
+    suite = sized_suite(axes=(*sized_suite().axes, axis))
+    run = make_run(sized_rows(suite), suite)
+    names = {t.data["name"] for t in lines(drawn("kind: roofline", [run]), role="roof")}
+    assert len(names) == 2
+    roofs = lines(drawn("kind: roofline, facet: dtype", [run]), role="roof")
+    assert [(t.data["xaxis"], t.facts["dtype"]) for t in roofs] == [("x", "bfloat16"), ("x2", "float32")]

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from llmbench.errors import SuiteError, nearest
 from llmbench.report.dashboard_form import Kind, parse_form
-from llmbench.report.dashboard_names import Names, names_of, problems
+from llmbench.report.dashboard_names import ALL_METRICS, Names, names_of, problems
 from llmbench.store.query import Run
 from llmbench.suite.bundled import find, names
 from llmbench.suite.document import Document, Place, dotted, parse_document, read_document
@@ -35,6 +36,7 @@ class PanelSpec:
     part: tuple[str, ...] = ()
     cases: int | None = None
     columns: tuple[str, ...] = ()
+    note: str = ""  # for the caption: what of a bundled dashboard the runs do not have
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,13 @@ class Dashboard:
 def load_dashboard(source: str | Path | None, runs: Sequence[Run]) -> Dashboard:
     """The dashboard in that file or bundled under that name, or the one that fits the runs; they know its names.
 
-    Without a title of its own it has that of their suite.
+    Without a title of its own it has that of their suite. A bundled one that is asked for by name goes without those
+    axes that the runs do not have, and says so.
     Raises: SuiteError for the first mistake in it, UsageError for a name that is neither.
     """
     dashboard = read_dashboard(dashboard_for(runs) if source is None else source)
+    if isinstance(source, str) and source in names(kind="dashboards") and not Path(source).is_file():
+        dashboard = _fitted(dashboard, names_of(runs))
     check(dashboard, runs)
     suites = dict.fromkeys(run.manifest.header.suite.name for run in runs)
     return replace(dashboard, title=dashboard.title or " and ".join(suites))
@@ -101,6 +106,20 @@ def _dashboard(document: Document) -> Dashboard:
         if (first := panels.index(panel)) != i:
             raise document.error(f"panels[{i}] repeats panels[{first}]", ("panels", i))
     return Dashboard(form.title, panels, document.path, document)
+
+
+def _fitted(dashboard: Dashboard, known: Names) -> Dashboard:
+    """The dashboard without axes and laws that the runs do not have."""
+    return replace(dashboard, panels=tuple(_fitted_panel(panel, known) for panel in dashboard.panels))
+
+
+def _fitted_panel(panel: PanelSpec, known: Names) -> PanelSpec:
+    names = (*ALL_METRICS, *known.facts)
+    lost = {o: name for o in ("x", "color", "facet", "row") if (name := getattr(panel, o)) and name not in names}
+    told = [f"Without the dashboard's {option} {name}, which these runs do not have." for option, name in lost.items()]
+    theory = {impl: power for impl, power in panel.theory.items() if impl in known.impls}
+    without: dict[str, Any] = dict.fromkeys(lost)
+    return replace(panel, theory=theory, note=" ".join(told), **without)
 
 
 def _errors(dashboard: Dashboard, index: int, panel: PanelSpec, known: Names) -> list[SuiteError]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from llmbench.metrics import METRICS
 from llmbench.report.dashboard_form import KINDS, MODELS, Kind, Top
-from llmbench.report.dashboard_names import ALL_METRICS, FACTS, ROLES, Role, role_of
+from llmbench.report.dashboard_names import ALL_METRICS, FACTS, NOTES, ROLES, Role, role_of
 from llmbench.suite.form import json_schema_of
 
 _KNOWN: Mapping[Role, Sequence[str]] = {
@@ -44,14 +44,14 @@ def _panel(kind: Kind) -> dict[str, Any]:
         if name in ROLES:
             role = role_of(kind, name)
             target = option["items"] if name == "columns" else option
-            _name(target, role)
+            _name(target, role, (NOTES,) if name == "columns" else ())
             option.setdefault("description", _TEXTS[role])
     return schema
 
 
-def _name(option: dict[str, Any], role: Role) -> None:
+def _name(option: dict[str, Any], role: Role, more: Sequence[str]) -> None:
     """Lists the names of that role first; those that only runs know follow as a pattern, null where it may be one."""
     rest = option.pop("anyOf", None) or [{k: option.pop(k) for k in ("type", "pattern")}]
     free = [form for form in rest if role in _OPEN or form["type"] == "null"]
-    known = {"enum": list(_KNOWN[role])}
+    known = {"enum": [*_KNOWN[role], *more]}
     option |= {"anyOf": [known, *free]} if free else known

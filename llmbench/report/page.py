@@ -145,9 +145,9 @@ def _side(panels: Sequence[Drawn], filters: Mapping[str, Sequence[str]]) -> str:
 
 def _filter(key: str, values: Sequence[str], series: Sequence[str]) -> str:
     boxes = "".join(
-        f'<label><input type="checkbox" checked data-key="{_text(key)}" value="{escape(value)}">'
+        f'<label><input type="checkbox" checked data-key="{_text(key)}" data-at="{at}" value="{escape(value)}">'
         f"{_swatch(value, series)}<span>{_text(value)}</span></label>"
-        for value in values
+        for at, value in enumerate(values)
     )
     return (
         f'<fieldset data-key="{_text(key)}"><legend>{_text(key)}</legend><p class="all">'
@@ -183,6 +183,7 @@ def _plot(panel: Drawn) -> list[str]:
         f'<div class="scroll"><div class="plot" role="img" aria-label="{told}"'
         f' style="min-height: {panel.height_px:d}px"></div></div>',
         '<p class="empty nothing" hidden>The filters leave nothing of this panel.</p>',
+        f'<div class="keys" role="group" aria-label="Legend of {title}"></div>',
         '<p class="tools">',
         *(
             f'<button type="button" data-save="{kind}" aria-label="Download {title} as {kind.upper()}">'

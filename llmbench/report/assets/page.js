@@ -40,6 +40,7 @@
 
   // ---- filters
 
+  const valueOf = box => page.filters[box.dataset.key][box.dataset.at]; // HTML changes line ends in its own value
   const passes = number => Object.entries(page.facts[number]).every(([key, value]) => !off[key].has(value));
 
   // The trace without the points that a filter drops: every list that is as long as the points loses the same ones.
@@ -126,9 +127,30 @@
     if (data.length) {
       panel.plot.style.minHeight = `${layout.height}px`;
       Plotly.react(panel.plot, data, layout, CONFIG);
+      if (!panel.keyed) panel.plot.on("plotly_afterplot", () => keys(panel));
+      panel.keyed = true;
+      keys(panel);
     }
+    if (!data.length) panel.section.querySelector(".keys").replaceChildren();
     panel.section.dataset.state = data.length ? "drawn" : "nothing";
     panel.wanted = true;
+  }
+
+  // The legend within a picture takes no focus: a button for each of its entries, which clicks on it.
+  function keys(panel) {
+    const place = panel.section.querySelector(".keys"), entries = [...panel.plot.querySelectorAll(".legend .traces")];
+    const names = entries.map(entry => entry.textContent);
+    if (names.join("\n") !== [...place.children].map(button => button.textContent).join("\n")) {
+      place.replaceChildren(...names.map((name, i) => {
+        const button = Object.assign(document.createElement("button"), {type: "button", textContent: name});
+        button.addEventListener("click", () => {
+          const entry = panel.plot.querySelectorAll(".legend .legendtoggle")[i];
+          for (const kind of ["mousedown", "mouseup"]) entry.dispatchEvent(new MouseEvent(kind, {bubbles: true}));
+        });
+        return button;
+      }));
+    }
+    entries.forEach((entry, i) => place.children[i].setAttribute("aria-pressed", entry.style.opacity !== "0.5"));
   }
 
   const drawAll = () => panels.filter(p => !p.wanted).forEach(draw);
@@ -149,7 +171,7 @@
 
   function filter() {
     for (const box of document.querySelectorAll(".filters input")) {
-      off[box.dataset.key][box.checked ? "delete" : "add"](box.value);
+      off[box.dataset.key][box.checked ? "delete" : "add"](valueOf(box));
     }
     narrowTables();
     redraw();
@@ -173,7 +195,7 @@
   function follow(event) {
     const wanted = readHash(location.hash, page.filters);
     if (!wanted.off) return remember();
-    for (const box of document.querySelectorAll(".filters input")) box.checked = !wanted.off[box.dataset.key].has(box.value);
+    for (const box of document.querySelectorAll(".filters input")) box.checked = !wanted.off[box.dataset.key].has(valueOf(box));
     filter();
     const loaded = performance.getEntriesByType("navigation")[0]?.type;
     if (!event && loaded !== "navigate") return; // loaded again: it is where it was

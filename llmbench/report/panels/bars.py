@@ -94,17 +94,16 @@ def stacked(spec: PanelSpec, data: PageData) -> Drawn:
         "part",
         f"{name} ({y.scale.unit})",
     ]
+    bits = [(p, kind) for p in placed for kind in kinds if kind in parts[id(p)]]
     rows = [
         TableRow((*_texts(p, columns[:-2]), kind, estimate_text(parts[id(p)][kind], y.scale)), p.filters)
-        for p in placed[:MAX_ROWS]
-        for kind in kinds
-        if kind in parts[id(p)]
+        for p, kind in bits[:MAX_ROWS]
     ]  # fmt: skip
-    notes = [missing_text(points, [y]), grid.note, rest_text(len(rows))]
+    notes = [missing_text(points, [y]), grid.note, rest_text(len(bits))]
     layout = {**grid.layout(x.axis(), y.axis()), "barmode": "stack"}
     return Drawn(
         anchor_of(spec), spec.kind, spec.title or title, joined(notes), None,
-        legend_once([t for t in traces if t.data["x"]]), layout, grid.height_px, tuple(columns), tuple(rows[:MAX_ROWS]),
+        legend_once([t for t in traces if t.data["x"]]), layout, grid.height_px, tuple(columns), tuple(rows),
     )  # fmt: skip
 
 

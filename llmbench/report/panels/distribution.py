@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,12 +15,23 @@ from llmbench.report.panels.label import estimate_text, facts_text, joined, plai
 from llmbench.report.panels.quantity import Quantity, quantity, short
 from llmbench.report.panels.split import rest_names, trace
 from llmbench.report.panels.why import anchor_of, empty, why_none
-from llmbench.report.scale import scaled
+from llmbench.report.scale import digits, scaled
 
 MAX_SAMPLES = 2000  # drawn of a case
 CASES = 4
 BINS = 40
+CENTRE = (0.05, 0.95)  # quantiles; what lies beyond by more than their distance is counted in a bin at the end
+FIGURES = 8  # significant digits of a bin's place: modes lie a few thousandths apart, and bins closer
 ROW_PX = 220
+
+
+class _Bins(NamedTuple):
+    """Counts of samples between edges in the display unit, and how many lie far below and far above."""
+
+    counts: list[int]
+    edges: list[float]
+    below: int
+    above: int
 
 
 @dataclass(frozen=True)
@@ -59,11 +70,12 @@ def distribution(spec: PanelSpec, data: PageData) -> Drawn:
     notes = [
         _chosen_text(len(chosen), len(cases)),
         "Left: samples in measured order (x: throttled or host-bound). Right: their histogram.",
+        _far_text([_bins(c, q) for c in chosen]),
         f"{drawn:,} of {total:,} samples are drawn, with the extremes of each stretch." if drawn < total else "",
     ]  # fmt: skip
     rows = tuple(_row(case, names, q) for case in chosen)
     return Drawn(
-        anchor_of(spec), spec.kind, spec.title or title, joined(notes), None, tuple(traces), _layout(grid, q),
+        anchor_of(spec), spec.kind, spec.title or title, joined(notes), None, tuple(traces), _layout(grid, q, chosen),
         grid.height_px, (*names, "median and interval", "least", "largest", "samples", "processes", "flags"), rows,
     )  # fmt: skip
 
@@ -106,7 +118,7 @@ def _grid(cases: Sequence[_Case], names: Sequence[str]) -> Grid:
     return Grid(tuple(cells), 2, len(cases), row_px=ROW_PX)
 
 
-def _layout(grid: Grid, q: Quantity) -> dict[str, Any]:
+def _layout(grid: Grid, q: Quantity, cases: Sequence[_Case]) -> dict[str, Any]:
     layout: dict[str, Any] = {"annotations": [], "meta": {"facets": 2, "rows": grid.rows}, "hovermode": "closest"}
     layout |= {"showlegend": False, "bargap": 0.05}
     value = {**q.axis(), "rangemode": "normal"}
@@ -115,7 +127,9 @@ def _layout(grid: Grid, q: Quantity) -> dict[str, Any]:
         own = grid.axes(cell, x, value, matches=False)
         suffix = cell.refs["yaxis"][1:]
         if cell.column:
-            own[f"yaxis{suffix}"] |= {"matches": grid.cells[cell.number - 2].refs["yaxis"]}
+            bins = _bins(cases[cell.row], q)
+            if not bins.below + bins.above:
+                own[f"yaxis{suffix}"] |= {"matches": grid.cells[cell.number - 2].refs["yaxis"]}
             own[f"yaxis{suffix}"].pop("title")
         if cell.row < grid.rows - 1:
             own[f"xaxis{suffix}"].pop("title")
@@ -138,17 +152,43 @@ def _order(case: _Case, kept: Sequence[int], cell: Cell, q: Quantity) -> Trace:
 
 def _histogram(case: _Case, cell: Cell, q: Quantity) -> Trace:
     """Counted here, so that the page holds 40 numbers and not every sample a second time."""
-    impl = case.point.line.impl
-    values = np.asarray(case.values) / q.scale.size
-    counts, edges = np.histogram(values[np.isfinite(values)], bins=min(BINS, max(5, int(len(values) ** 0.5) * 2)))
+    impl, bins = case.point.line.impl, _bins(case, q)
+    width, unit = bins.edges[1] - bins.edges[0], plain(q.scale.unit)
+    places = [(a + b) / 2 for a, b in pairwise(bins.edges)]
+    bars = [(at, n, f"{n} samples about {digits(at)} {unit}") for at, n in zip(places, bins.counts, strict=True)]
+    far = [
+        (bins.edges[0] - 1.5 * width, bins.below, f"below {digits(bins.edges[0])}"),
+        (bins.edges[-1] + 1.5 * width, bins.above, f"above {digits(bins.edges[-1])}"),
+    ]
+    bars += [(at, n, f"{n} samples {where} {unit}") for at, n, where in far if n]
     data = {
         "type": "bar", "orientation": "h", "name": plain(impl), "legendgroup": impl[:200], "showlegend": False,
-        **cell.refs, "x": [int(c) for c in counts],
-        "y": [short(float(a + b) / 2) for a, b in pairwise(edges)],
-        "width": short(float(edges[1] - edges[0])),
-        "hovertemplate": f"%{{x}} samples about %{{y}} {plain(q.scale.unit)}<extra></extra>",
+        **cell.refs, "x": [n for _, n, _ in bars],
+        "y": [float(f"{at:.{FIGURES}g}") for at, _, _ in bars], "width": short(width),
+        "hovertext": [text for _, _, text in bars], "hovertemplate": "%{hovertext}<extra></extra>",
     }  # fmt: skip
     return Trace(data, impl, trace({}, [case.point], None).facts)
+
+
+def _bins(case: _Case, q: Quantity) -> _Bins:
+    """The bins of a case: within the central samples and as far again on both sides, so that modes can be seen."""
+    values = np.sort(np.asarray(case.values) / q.scale.size)
+    values = values[np.isfinite(values)]
+    low = float(np.quantile(values, CENTRE[0], method="higher"))
+    high = float(np.quantile(values, CENTRE[1], method="lower"))
+    room = (high - low) or abs(low) * 1e-3
+    near = values[(values >= low - room) & (values <= high + room)]
+    counts, edges = np.histogram(near, bins=min(BINS, max(5, int(len(values) ** 0.5) * 2)))
+    below, above = int((values < low - room).sum()), int((values > high + room).sum())
+    return _Bins([int(n) for n in counts], [float(e) for e in edges], below, above)
+
+
+def _far_text(found: Sequence[_Bins]) -> str:
+    far = sum(bins.below + bins.above for bins in found)
+    if not far:
+        return ""
+    some = f"{far:,} sample{'s lie' if far > 1 else ' lies'}"
+    return f"{some} far from the rest: a histogram has them in a bin at its end, on an axis of its own."
 
 
 def _row(case: _Case, names: Sequence[str], q: Quantity) -> TableRow:

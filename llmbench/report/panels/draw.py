@@ -12,6 +12,7 @@ from llmbench.report.panels.complexity import complexity
 from llmbench.report.panels.data import PageData
 from llmbench.report.panels.distribution import distribution
 from llmbench.report.panels.heatmap import heatmap
+from llmbench.report.panels.label import joined
 from llmbench.report.panels.pareto import pareto
 from llmbench.report.panels.roofline import roofline
 from llmbench.report.panels.status import status, table
@@ -29,7 +30,8 @@ DRAW: Mapping[Kind, Callable[[PanelSpec, PageData], Drawn]] = MappingProxyType(
 
 def draw(spec: PanelSpec, data: PageData) -> Drawn:
     """The panel, with data or with the sentence that says why there is none."""
-    return DRAW[spec.kind](spec, data)
+    found = DRAW[spec.kind](spec, data)
+    return replace(found, caption=joined([found.caption, spec.note]))
 
 
 def draw_all(dashboard: Dashboard, data: PageData) -> tuple[Drawn, ...]:

@@ -7,11 +7,12 @@ from math import prod
 from typing import NamedTuple
 
 from llmbench.report.dashboard import PanelSpec
+from llmbench.report.palette import DASHES
 from llmbench.report.panels.data import Point
 from llmbench.report.panels.grid import MAX_CELLS
 from llmbench.suite.catalog import Scalar
 
-MOST_LINES = 6  # of a subplot: there are as many dashes
+MOST_LINES = len(DASHES)  # of a subplot
 MOST_COLUMNS = 4  # whose tick labels have room
 LAST = "run"  # runs are there to be compared: they share a subplot unless their dashes would repeat
 

@@ -77,11 +77,11 @@ def roofline(spec: PanelSpec, data: PageData) -> Drawn:
     rest = rest_names(placed, [color, spec.facet, spec.row], data.varying)
     coarse = [n for n in rest if n in COARSE]
     series, few_note = few(series_of(kept, color=color, rest=coarse))
-    roofs = [*_datasheet_roofs(placed), *_measured_roofs(placed, data)]
+    roofs = _roofs(placed, data)
     grid = grid_of(placed, facet=spec.facet, row=spec.row)
     traces: list[Trace] = []
     for cell in grid.cells:
-        traces += [_roof(r, cell, x, y, cell.points) for r in roofs]
+        traces += [_roof(r, cell, x, y, cell.points) for r in _roofs(cell.points, data)]
         members = {id(p) for p in cell.points}
         for s in series:
             here = [p for p in s.points if id(p) in members]
@@ -103,6 +103,11 @@ def roofline(spec: PanelSpec, data: PageData) -> Drawn:
         anchor_of(spec), spec.kind, spec.title or "Roofline", joined(notes), None, legend_once(traces), layout,
         grid.height_px + 40, table.columns, table.rows,
     )  # fmt: skip
+
+
+def _roofs(points: Sequence[Point], data: PageData) -> list[Roof]:
+    """The roofs that these points stand under, those of the datasheet first."""
+    return [*_datasheet_roofs(points), *_measured_roofs(points, data)]
 
 
 def _datasheet_roofs(points: Sequence[Point]) -> list[Roof]:

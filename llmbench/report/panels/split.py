@@ -6,6 +6,7 @@ from typing import Any
 
 from llmbench.report.drawn import Trace
 from llmbench.report.escape import one_line
+from llmbench.report.palette import DASHES, PATTERNS, SYMBOLS
 from llmbench.report.panels.data import Point
 from llmbench.report.panels.label import facts_text, plain
 from llmbench.report.words import named
@@ -13,9 +14,6 @@ from llmbench.suite.catalog import Scalar
 
 MAX_POINTS = 1200  # of a panel: more do not show at 1280 pixels, and a page of ten panels stays below 3 MB
 MAX_SERIES = 120  # of a panel
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "triangle-down", "pentagon", "hexagon", "x")
-PATTERNS = ("", "/", "\\", "x", "-", "|", "+", ".")
 
 
 @dataclass(frozen=True)

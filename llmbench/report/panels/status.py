@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from llmbench.analyze.summary import counted
 from llmbench.report.dashboard import PanelSpec
-from llmbench.report.dashboard_names import ALL_METRICS
+from llmbench.report.dashboard_names import ALL_METRICS, NOTES
 from llmbench.report.drawn import Drawn, TableRow, Trace
 from llmbench.report.panels.data import PageData, Point
 from llmbench.report.panels.grid import ROW_PX, Cell, grid_of
@@ -96,7 +96,7 @@ def table(spec: PanelSpec, data: PageData) -> Drawn:
         *rest,
         *(n for n in NUMBERS if any(n in p.values for p in points)),
         "status",
-        "notes",
+        NOTES,
     )
     shown = points[:MAX_ROWS]
     columns = [(name, quantity(name, points, log=False) if name in ALL_METRICS else None) for name in names]
@@ -119,6 +119,6 @@ def _headings(name: str, q: Quantity | None, wide: bool) -> list[str]:
 def _cells(point: Point, name: str, q: Quantity | None, wide: bool) -> list[str]:
     if q is not None:
         return [q.cell(point), q.interval_cell(point)] if wide else [q.cell(point)]
-    if name == "notes":
+    if name == NOTES:
         return [", ".join(notes_of(point.line)) if point.line.status == "ok" else point.line.why or ""]
     return [value_text(point.facts[name]) if name in point.facts else MISSING]

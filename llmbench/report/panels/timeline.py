@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,15 +153,30 @@ def _traces(r: _Readings, kind: _Kind, cell: Cell, runs: int) -> list[Trace]:
 
 
 def _throttled(r: _Readings, low: float, high: float) -> dict[str, list[float | None]]:
-    """Rectangles over the stretches that were throttled, each from a reading to the next that is not."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], r.throttled.astype(int), [0]])))
+    """Rectangles over the stretches that were throttled; those closer than a screen shows are one."""
     xs: list[float | None] = []
     ys: list[float | None] = []
-    for start, end in list(zip(edges[::2], edges[1::2], strict=True))[: MAX_READINGS // 5]:
-        a, b = short(float(r.time_s[start])), short(float(r.time_s[min(end, len(r.time_s) - 1)]))
-        xs += [a, a, b, b, None]
+    found: list[tuple[float, float]] = []
+    for start, end in _stretches(r):
+        near = found and start - found[-1][1] < _least_gap(r)
+        found[-1:] = [(found[-1][0], end)] if near else [*found[-1:], (start, end)]
+    for a, b in found:
+        xs += [short(a), short(a), short(b), short(b), None]
         ys += [short(low), short(high), short(high), short(low), None]
     return {"x": xs, "y": ys}
+
+
+def _stretches(r: _Readings) -> list[tuple[float, float]]:
+    """From each reading that was throttled after one that was not, to the next that is not; the last one lasts as long
+    as readings do."""
+    step = float(np.median(np.diff(r.time_s))) if len(r.time_s) > 1 else 1.0
+    ends = [*r.time_s.tolist(), float(r.time_s[-1]) + step]
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], r.throttled.astype(int), [0]])))
+    return [(ends[a], ends[b]) for a, b in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)]
+
+
+def _least_gap(r: _Readings) -> float:
+    return float(r.time_s[-1]) / MAX_READINGS
 
 
 def _throttle_text(r: _Readings, named: bool) -> str:
@@ -168,7 +184,9 @@ def _throttle_text(r: _Readings, named: bool) -> str:
     who = f"{r.label}: throttled" if named else "Throttled"
     if not share:
         return f"{who} never." if named else "The device was never throttled."
-    return f"{who} in {percent_text(share, 1)} of the readings, shaded ({', '.join(r.reasons)})."
+    text = f"{who} in {percent_text(share, 1)} of the readings, shaded ({', '.join(r.reasons)})."
+    merged = any(b - a < _least_gap(r) for (_, a), (b, _) in pairwise(_stretches(r)))
+    return f"{text} Stretches less than {digits(_least_gap(r), 2)} s apart are shaded as one." if merged else text
 
 
 def _rows(r: _Readings, kinds: Sequence[_Kind], named: bool) -> list[TableRow]:
