@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from llmbench.errors import UsageError
 from llmbench.ops.op import Expected, Impl, Op
 from llmbench.ops.oracle import expect, expected, wider
-from llmbench.ops.work import build, make_douts, output_like, work
+from llmbench.ops.work import build, make_douts, make_inputs, other_values, output_like, work
 
 torch.set_num_threads(1)  # small tensors: threads that wait for one another cost ten times the work
 
@@ -171,8 +172,10 @@ def test_what_an_output_may_be_off_by_is_flash_attentions_rule() -> None:
     eps = 2.0**-23
     for factor in (2.0, 3.0):
         one = expect("out", ref, low, factor=factor)
-        assert one.allowed == pytest.approx(factor * 0.0625 + 2 * noise + 8 * eps * 2.0, rel=1e-9)
-        assert one.rel_allowed == pytest.approx(factor * 0.0625 / 5**0.5 + 8 * eps, rel=1e-6)
+        steps = 2 * 2.0**-7 * 2.0 / 2  # of bf16, of the largest value, shared by two rows
+        assert one.allowed == pytest.approx(factor * 0.0625 + 2 * noise + 8 * eps * 2.0 + steps, rel=1e-9)
+        assert one.rel_allowed == pytest.approx((factor * 0.0625 + steps * 2**0.5) / 5**0.5 + 8 * eps, rel=1e-6)
+        assert one.dtype == torch.bfloat16
     assert expect("out", torch.tensor([1, 2]), torch.tensor([1, 2]), factor=2.0).allowed == 0.0
 
 
@@ -180,6 +183,68 @@ def test_an_overflow_of_the_plain_computation_allows_nothing() -> None:
     ref = torch.tensor([1.0, 2.0])
     one = expect("out", ref, torch.tensor([1.0, torch.inf]).half(), factor=2.0)
     assert one.allowed < 0.01
+
+
+def test_what_may_cancel_is_rounded_at_the_size_of_its_terms() -> None:
+    nothing = torch.zeros(4, 16)
+    assert expect("dq", nothing, nothing.half(), factor=3.0).allowed == 0.0
+    assert expect("dq", nothing, nothing.half(), factor=3.0, scale=2.0).allowed > 8 * 2.0**-23 * 2.0
+
+
+def test_an_index_may_be_off_by_half_where_a_plain_computation_is_right() -> None:
+    ref = torch.randn(6, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ref[5] /= 1000
+    low = ref.float()
+    low[4] *= 1.05  # a plain computation is off by a twentieth: it says nothing
+    rows, columns = expect("dk", ref, low, factor=3.0).by_index
+    sizes = torch.linalg.vector_norm(ref, dim=1)
+    assert rows.shape == (6,) and columns.shape == (64,)
+    torch.testing.assert_close(rows[[0, 1, 2, 3, 5]], sizes[[0, 1, 2, 3, 5]] / 2, rtol=0.01, atol=0)
+    assert torch.isinf(rows[4])
+    assert expect("dk", ref, ref.clone(), factor=3.0).by_index == (), "a plain computation as precise as the reference"
+
+
+def test_an_index_that_cancels_may_be_anything() -> None:
+    ref = torch.randn(6, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ref[0] = 0
+    assert torch.isinf(expect("dq", ref, ref.float(), factor=3.0).by_index[0][0])
+    ref[0] = 1e-17 * torch.randn(64, dtype=torch.float64)  # roundings of the reference itself
+    low = ref.float()
+    low[0] = 0
+    assert torch.isinf(expect("dq", ref, low, factor=3.0).by_index[0][0])
+
+
+def constant_op(value: Tensor, **more: tuple[str, ...]) -> Op[Size]:
+    return Op("op", 1, Size, inputs=lambda p, g: [torch.randn(3, generator=g), value], input_names=("x", "w"), **more)
+
+
+@pytest.mark.parametrize("value", [torch.zeros(2, 3), torch.ones(2), torch.full((4,), 0.5).half()])
+def test_a_constant_input_is_refused_unless_the_op_says_so(value: Tensor) -> None:
+    g = torch.Generator().manual_seed(0)
+    with pytest.raises(UsageError) as told:
+        make_inputs(constant_op(value), Size(), g)
+    assert str(told.value) == (
+        f"op 'op': input 'w' is {value.flatten()[0].item():g} everywhere, and may run faster than data would; "
+        "make it random, or name it in Op(constant=...)"
+    )
+    assert len(make_inputs(constant_op(value, constant=("w",)), Size(), g)) == 2
+
+
+@pytest.mark.parametrize("value", [torch.zeros(()), torch.zeros(1), torch.zeros(0), torch.zeros(5, dtype=torch.int64)])
+def test_one_number_and_integers_may_be_constant(value: Tensor) -> None:
+    assert make_inputs(constant_op(value), Size(), torch.Generator().manual_seed(0))[1] is value
+
+
+def test_other_values_are_of_the_same_kind_and_all_different() -> None:
+    g = torch.Generator().manual_seed(0)
+    given = [torch.rand(3, 8, generator=g).to(t) for t in (torch.float32, torch.bfloat16)] + [torch.arange(4)]
+    others = other_values([*given, torch.tensor(2.0)])
+    for a, b in zip(given[:2], others[:2], strict=True):
+        assert a.dtype == b.dtype and a.shape == b.shape and not (a == b).any() and (b >= 0).all()
+    assert torch.equal(others[2], given[2]) and others[3].item() == 1.5
+    q, k = given[0], given[0].clone()
+    moved_q, moved_k = other_values([q, k])
+    assert not torch.allclose(q @ k.mT * 0.75**2, moved_q @ moved_k.mT), "a common move is none for a dot product"
 
 
 def test_wider_leaves_integers_and_fp64() -> None:

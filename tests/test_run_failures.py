@@ -55,7 +55,7 @@ WHY = {
     "toy_clobber": "changed its input 'k'",
     "toy_late_clobber": "after timing: changed its input 'v'",
     "toy_tail": "out ",
-    "toy_memo": "after timing: gives its old outputs for new inputs",
+    "toy_memo": "after timing: out keeps its old values for new inputs",
     "toy_odd_text": "ValueError: bad path ?",
     "toy_clobber_raise": "ValueError: after the damage (toy_kernels.py:",
 }

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import torch
 from torch import Generator, Tensor
 
 from llmbench.errors import UsageError
@@ -43,6 +44,8 @@ class Expected(NamedTuple):
     ref: Tensor
     allowed: float  # absolute, of any element
     rel_allowed: float = math.inf  # Frobenius, of the whole: many small errors that no element shows
+    by_index: tuple[Tensor, ...] = ()  # for each axis, Frobenius, of each index of it: small values in a wrong place
+    dtype: torch.dtype | None = None  # None if any will do
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,8 @@ class Op(Generic[P]):
     """An op: `inputs(p, generator)` makes tensors on the generator's device, `cost(p, phase)` says what a call must do.
 
     Correctness comes from `reference`, an implementation in plain torch that is run one precision above the inputs, or
-    from `oracle(p, phase, inputs, douts)` where the whole reference would not fit into memory.
+    from `oracle(p, phase, inputs, douts)` where the whole reference would not fit into memory. `constant` names inputs
+    that may hold one value throughout (a fresh optimizer's state); others are random, since data decide about power.
     """
 
     name: str
@@ -99,6 +103,7 @@ class Op(Generic[P]):
     cost: Callable[[P, Phase], Cost] = lambda p, phase: Cost()
     phases: tuple[Phase, ...] = KERNEL_PHASES
     input_names: tuple[str, ...] = ()
+    constant: tuple[str, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     isolation: Isolation = "point"
     doc: str = ""

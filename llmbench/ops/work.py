@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from llmbench.errors import UsageError
 from llmbench.ops.op import Fn, Impl, Op
 from llmbench.suite.catalog import Phase
 
@@ -20,6 +21,37 @@ class Work(NamedTuple):
     call: Call
     whole: Call
     grad: Literal["on", "off"]
+
+
+def make_inputs(op: Op[Any], p: Any, generator: Generator) -> list[Tensor]:
+    """The inputs of the op, on the generator's device.
+
+    Raises: UsageError for one that holds a single value throughout, unless the op names it in `constant`.
+    Source: He 2024, "Matrix multiplications on GPUs run faster when given 'predictable' data": they take less power.
+    """
+    inputs = list(op.inputs(p, generator))
+    for i, t in enumerate(inputs):
+        name = op.input_name(i)
+        if name in op.constant or not t.is_floating_point() or t.numel() < 2:
+            continue
+        first = t[(0,) * t.ndim]
+        if bool((t == first).all()):
+            raise UsageError(
+                f"op {op.name!r}: input {name!r} is {first.item():g} everywhere, and may run faster than data would; "
+                "make it random, or name it in Op(constant=...)"
+            )
+    return inputs
+
+
+def other_values(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Other values for inputs, of their kind: floating ones moved along their last axis and scaled, integers as is.
+
+    Each is moved by another distance: attention does not see a common one of q and k.
+    """
+    return [
+        (t.roll(1 + i, -1) if t.ndim else t) * 0.75 if t.is_floating_point() else t.clone()
+        for i, t in enumerate(tensors)
+    ]
 
 
 def build(impl: Impl[Any], p: Any, *, device: torch.device | str) -> Fn:

@@ -1,6 +1,7 @@
 """A case made ready: inputs, oracle, the implementation set up, and the calls of its phase."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -9,11 +10,12 @@ from torch import Tensor
 
 from llmbench.ops.op import Expected, Impl, Op, Unavailable
 from llmbench.ops.oracle import expected
-from llmbench.ops.work import Work, build, make_douts, output_like, work
+from llmbench.ops.work import Work, build, make_douts, make_inputs, other_values, output_like, work
 from llmbench.run.compiled import Compiled, compiled_so_far
 from llmbench.run.protocol import StageName
 from llmbench.store.record import Record
 from llmbench.suite.case import Case
+from llmbench.suite.catalog import Phase
 
 
 class Given(NamedTuple):
@@ -25,22 +27,24 @@ class Given(NamedTuple):
 
 @dataclass
 class Problem:
-    """Inputs and oracle that the cases of a point share; `pristine` proves that nobody changed the inputs.
+    """Inputs, gradients of outputs and oracle that the cases of a point share.
 
-    `clones` are more inputs and gradients of the same values, made when the first case asks for them.
+    `pristine` proves that nobody changed them. `expected_of_others` is the oracle for other values of them. `clones`
+    are more inputs and gradients of the same values, made when the first case asks for them.
     """
 
     p: Any
     inputs: list[Tensor]
-    pristine: list[Tensor]
     douts: list[Tensor]
+    pristine: list[Tensor]
     expected: list[Expected]
+    expected_of_others: list[Expected]
     clones: list[Given] = field(default_factory=list)
 
     @property
     def size_bytes(self) -> int:
         """Of one set of inputs and gradients."""
-        return sum(t.nbytes for t in (*self.inputs, *self.douts))
+        return sum(t.nbytes for t in self.shared)
 
     def cloned(self, n: int) -> list[Given]:
         """`n` clones, the same for every case."""
@@ -49,16 +53,19 @@ class Problem:
         return self.clones[:n]
 
     @property
-    def input_sets(self) -> list[list[Tensor]]:
-        """The inputs and every clone of them."""
-        return [self.inputs, *(c.inputs for c in self.clones)]
+    def shared(self) -> list[Tensor]:
+        """Inputs, then gradients of outputs: what nobody may change."""
+        return [*self.inputs, *self.douts]
+
+    @property
+    def shared_sets(self) -> list[list[Tensor]]:
+        """What is shared, and every clone of it."""
+        return [self.shared, *([*c.inputs, *c.douts] for c in self.clones)]
 
     def restore(self) -> None:
-        """Puts the inputs back, so that one implementation's mistake is not the next one's."""
+        """Puts back what is shared, so that one implementation's mistake is not the next one's."""
         self.clones.clear()
-        with torch.no_grad():
-            for tensor, before in zip(self.inputs, self.pristine, strict=True):
-                tensor.copy_(before)
+        _put(self.shared, self.pristine)
 
 
 @dataclass
@@ -93,10 +100,26 @@ class Prepared:
 
     def restore(self) -> None:
         """Puts the inputs back that it may change; others are shared, and must not change."""
-        with torch.no_grad():
-            for mine, shared, before in zip(self.inputs, self.problem.inputs, self.problem.pristine, strict=True):
-                if mine is not shared:
-                    mine.copy_(before)
+        for mine, shared, before in zip(self.inputs, self.problem.inputs, self.problem.pristine, strict=False):
+            if mine is not shared:
+                _put([mine], [before])
+
+    @contextmanager
+    def other_values(self) -> Iterator[list[Expected]]:
+        """What its work should give while it lasts: its inputs hold other values; in bwd gradients of outputs alone,
+        since the forward is done."""
+        n = len(self.inputs)
+        inputs, douts = _others(self.problem.pristine[:n], self.problem.pristine[n:], self.case.phase)
+        _put([*self.inputs, *self.problem.douts], [*inputs, *douts])
+        try:
+            yield self.problem.expected_of_others
+        finally:
+            _put(self.problem.shared, self.problem.pristine)
+            self.restore()
+
+    def shared_name(self, i: int) -> str:
+        """The name of the i-th tensor that is shared: an input's, or `dout`."""
+        return self.op.input_name(i) if i < len(self.inputs) else "dout"
 
 
 def make_problem(
@@ -106,11 +129,26 @@ def make_problem(
     say("inputs", None)
     p = op.params(**case.params)
     generator = torch.Generator(device).manual_seed(seed)
-    inputs = list(op.inputs(p, generator))
+    inputs = make_inputs(op, p, generator)
     douts = list(make_douts(output_like(op, p, inputs), generator)) if case.phase in ("bwd", "fwd_bwd") else []
     say("oracle", None)
     wanted = expected(op, p, case.phase, inputs, douts)
-    return Problem(p, inputs, [t.clone() for t in inputs], douts, wanted)
+    say("oracle", None)
+    wanted_of_others = expected(op, p, case.phase, *_others(inputs, douts, case.phase))
+    return Problem(p, inputs, douts, [t.clone() for t in (*inputs, *douts)], wanted, wanted_of_others)
+
+
+def _others(inputs: Sequence[Tensor], douts: Sequence[Tensor], phase: Phase) -> tuple[list[Tensor], list[Tensor]]:
+    """Other values for inputs and gradients of outputs; in bwd for the latter alone."""
+    others = other_values([*douts, *inputs])
+    n = len(douts)
+    return list(inputs) if phase == "bwd" else others[n:], others[:n]
+
+
+def _put(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    """Copies values into tensors, by `.data`: a version that counts up would tell who remembers to compute anew."""
+    for tensor, value in zip(tensors, values, strict=True):
+        tensor.data.copy_(value)
 
 
 def prepare(

@@ -18,7 +18,7 @@ from llmbench.machine.fingerprint import Machine
 from llmbench.machine.physics import impossible
 from llmbench.machine.simulated import DEVICE
 from llmbench.measure.cache import flusher
-from llmbench.measure.check import changed, judge, poison, stale
+from llmbench.measure.check import changed, judge, poison, remembered
 from llmbench.measure.clock import clock_for
 from llmbench.measure.compiling import forget_compiled, why_eager
 from llmbench.measure.memory import free_memory_bytes, peak_memory
@@ -175,7 +175,7 @@ def _check(one: Prepared, outputs: Sequence[Tensor]) -> tuple[Check, list[Measur
 
 
 def _clobbered(one: Prepared) -> str | None:
-    found = (changed(inputs, one.problem.pristine, one.op.input_name) for inputs in one.problem.input_sets)
+    found = (changed(tensors, one.problem.pristine, one.shared_name) for tensors in one.problem.shared_sets)
     return next((why for why in found if why is not None), None)
 
 
@@ -263,16 +263,17 @@ def _finish(one: Prepared, samples: Samples, timer: str, bench: Bench) -> Record
 
 
 def _recheck(one: Prepared) -> str | None:
-    """What is wrong after timing: outputs, inputs, or an output that no longer follows its inputs."""
+    """What is wrong after timing: inputs, outputs, or outputs for other inputs (remembered ones, or parts of them)."""
     assert one.work is not None
     poison(one.problem.expected, like=one.inputs)
     one.restore()
     outputs = one.work.call()
     why = _check(one, outputs)[2]
-    if why is None and not one.impl.mutates:
-        movable = one.problem.douts if one.case.phase == "bwd" else floating(one.inputs)
-        if movable and stale(one.work.call, movable, outputs):
-            why = "gives its old outputs for new inputs"
+    if why is None and floating(one.problem.shared):
+        before = [t.detach().clone() for t in outputs]
+        with one.other_values() as wanted:
+            outputs = one.work.call()
+            why = judge(outputs, wanted, before=before).why if wanted else remembered(outputs, before)
     return why
 
 
