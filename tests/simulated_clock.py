@@ -9,6 +9,7 @@ class SimulatedClock:
     """A clock on which a call takes as long as the number that it returns."""
 
     timer = "simulated"
+    warm_up_s = 0.0
 
     def __init__(self, resolution_s: float = 0.0) -> None:
         self.resolution_s = resolution_s

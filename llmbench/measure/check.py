@@ -192,8 +192,17 @@ def poison(wanted: Sequence[Wanted], *, like: Sequence[Tensor]) -> None:
     kind = next((t for t in like if t.is_floating_point()), None)
     if kind is not None:
         for _ in range(2):  # the first time a C allocator may map a size, the second time it takes it from its heap
-            blocks = [kind.new_full(w.ref.shape, math.nan) for w in wanted for _ in range(_poisoned(w, kind))]
+            blocks = [
+                kind.new_full(w.ref.shape, math.nan, dtype=_kind(w, kind))
+                for w in wanted
+                for _ in range(_poisoned(w, kind))
+            ]
             del blocks
+
+
+def _kind(wanted: Wanted, like: Tensor) -> torch.dtype:
+    dtype = wanted.dtype
+    return dtype if dtype is not None and dtype.is_floating_point else like.dtype
 
 
 def _poisoned(wanted: Wanted, kind: Tensor) -> int:

@@ -17,6 +17,8 @@ Flag = Literal["", "host_bound", "throttled"]
 MOST_OVERHEAD = 0.005  # of a sample: what the clock itself may add, and how coarse it may be
 MOST_CALLS = 1024  # in a sample
 EVENT_RESOLUTION_S = 0.5e-6  # of CUDA events, by the documentation of cudaEventElapsedTime
+HOLD_CYCLES = 200_000  # some 0.1 ms: what the device waits for, so that the host is ahead of it
+AS_LONG = 0.9  # of the device's time: a host that takes that long to queue may have kept it waiting
 
 
 class Reading(NamedTuple):
@@ -33,10 +35,14 @@ class Reading(NamedTuple):
 
 
 class Clock(Protocol):
-    """Times calls. `resolution_s` is the least time that it tells apart, its own cost included."""
+    """Times calls. `resolution_s` is the least time that it tells apart, its own cost included.
+
+    `warm_up_s` is what a warm-up lasts at least: clocks rise and caches fill by time, not by calls.
+    """
 
     timer: str
     resolution_s: float
+    warm_up_s: float
 
     def now(self) -> float:
         """Seconds on the clock by which budgets are spent."""
@@ -57,6 +63,7 @@ class WallClock:
     """`time.perf_counter_ns` around each sample: for work that is done when the call returns."""
 
     timer = "perf_counter"
+    warm_up_s = 0.005
 
     def __init__(self) -> None:
         ticks = [perf_counter_ns() for _ in range(1001)]
@@ -93,17 +100,21 @@ class EventClock:
 
     timer = "cuda_event"
     resolution_s = EVENT_RESOLUTION_S
+    warm_up_s = 0.025
 
     now = staticmethod(perf_counter)
 
     def block(self, samples: Sequence[Sequence[Call]], *, before: Call | None) -> list[Reading]:
         """Readings of device time; the flush is ordered before the first event, so it never leaks into the time.
 
-        Starts are device times, placed on the host's clock by an event at a moment when the stream was empty. Calls
-        that took the host longer to queue than the device to run are `host_bound`: their time holds gaps.
+        Starts are device times, placed on the host's clock by an event at a moment when the stream was empty. A flush
+        keeps the device busy while the host queues the calls; without one it is held by a kernel that spins. Where it
+        began nevertheless before all was queued, and the host took as long as it, the sample is `host_bound`: its time
+        holds gaps.
         """
         pairs = [(_event(), _event()) for _ in samples]
-        queued_s = []
+        queued: list[tuple[float, bool]] = []
+        hold = getattr(torch.cuda, "_sleep", None) if before is None else None
         torch.cuda.synchronize()
         anchor = _event()
         anchor.record()
@@ -111,19 +122,21 @@ class EventClock:
         for (first, last), calls in zip(pairs, samples, strict=True):
             if before is not None:
                 before()
+            elif hold is not None:
+                hold(HOLD_CYCLES)
             start = perf_counter_ns()
             first.record()
             for call in calls:
                 out = call()
             last.record()
-            queued_s.append((perf_counter_ns() - start) / 1e9)
+            queued.append(((perf_counter_ns() - start) / 1e9, _is_past(first)))
             del out
         torch.cuda.synchronize()
         readings = []
-        for (first, last), calls, queued in zip(pairs, samples, queued_s, strict=True):
+        for (first, last), calls, (queued_s, had_begun) in zip(pairs, samples, queued, strict=True):
             took_s = first.elapsed_time(last) / 1e3
             t_ns = anchor_ns + int(anchor.elapsed_time(first) * 1e6)
-            flag: Flag = "host_bound" if queued > took_s else ""
+            flag: Flag = "host_bound" if had_begun and queued_s >= AS_LONG * took_s else ""
             readings.append(Reading(took_s / len(calls), t_ns, len(calls), flag))
         return readings
 
@@ -132,7 +145,7 @@ class SimulatedClock:
     """The clock of the simulated device. What runs before a call takes no time on it."""
 
     timer = "simulated"
-    resolution_s = 0.0
+    resolution_s = warm_up_s = 0.0
 
     def now(self) -> float:
         """Seconds on the device, which nobody waits for."""
@@ -148,6 +161,10 @@ class SimulatedClock:
             flag: Flag = "throttled" if DEVICE.throttled else ""
             readings.append(Reading((DEVICE.now_s - start_s) / len(calls), int(start_s * 1e9), len(calls), flag))
         return readings
+
+
+def _is_past(event: torch.cuda.Event) -> bool:
+    return bool(event.query())  # type: ignore[no-untyped-call]
 
 
 def _event() -> torch.cuda.Event:

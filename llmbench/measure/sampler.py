@@ -133,6 +133,7 @@ def _warm_up(target: Target, samples: Samples, turn: _Turn, *, clock: Clock, max
             spent_s = clock.now() - start
             last, earlier = times[-WARM_UP_CALLS:], times[:-WARM_UP_CALLS]
             flat = bool(earlier) and min(last) >= (1 - WARM_UP_FLAT) * min(earlier)
+            flat = flat and spent_s >= clock.warm_up_s
             if len(times) >= WARM_UP_CALLS and (flat or spent_s >= WARM_UP_SHARE * max_s):
                 break
         calls = calls_for(clock, min(times))

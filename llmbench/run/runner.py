@@ -44,9 +44,9 @@ class Workers:
 
     def start(self, process: int) -> tuple[LocalWorker, Hello]:
         """A new worker in place of the current one. Raises: MachineError when it does not come up."""
+        self.stop()
         begin = monotonic()
         self.since = self.since or begin
-        self.stop()
         self.current = LocalWorker(
             device=self.suite.device, plugins=self.suite.plugins, plugin_path=self.plugin_path,
             log=self.folder / "worker.log",
@@ -66,8 +66,10 @@ class Workers:
     def stop(self) -> None:
         """Ends the current worker, if any."""
         if self.current is not None:
+            begin = monotonic()
             self.current.stop()
             self.current = None
+            self.startup_s += monotonic() - begin
 
     def drop(self) -> None:
         """Forgets a worker that is dead, or kills one that hangs."""

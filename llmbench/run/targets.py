@@ -1,6 +1,6 @@
 """What of prepared cases is sampled: their calls, on inputs that are cold or warm."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -65,12 +65,13 @@ def target_of(one: Prepared, cold: Cold | None, cache: Cache, device: torch.devi
 
 
 def _on_clones(one: Prepared, clones: int, device: torch.device) -> list[Call]:
+    had = len(one.problem.clones)
     try:
         return [one.work_on(given, device).call for given in one.problem.cloned(clones)]
     except Exception as e:
         if not is_out_of_memory(e):
             raise
-        one.problem.clones.clear()
+        del one.problem.clones[had:]  # others of the point may be using those that were there
         return []
 
 
@@ -82,18 +83,25 @@ def _both(first: Call, second: Call) -> Call:
     return run
 
 
-def in_graphs(targets: Sequence[Target], group: Sequence[Prepared], clock: Clock) -> list[Target]:
+def in_graphs(
+    targets: Sequence[Target], group: Sequence[Prepared], clock: Clock, note: Callable[[str], None]
+) -> list[Target]:
     """Where a call takes the host longer to queue than the device to run, what can be captured is timed as a graph.
 
     One such target is enough for all that can be captured: implementations are compared on equal terms. What cannot be
-    captured stays as it is, and its samples say `host_bound`.
+    captured stays as it is, `note` is told why, and its samples say `host_bound`.
     """
     if clock.timer != "cuda_event" or not any(host_bound(t, clock) for t in targets):
         return list(targets)
-    return [
-        in_graph(t) if one.impl.graphable and not one.impl.mutates and one.case.phase in GRAPHED else t
-        for t, one in zip(targets, group, strict=True)
-    ]
+    found = []
+    for target, one in zip(targets, group, strict=True):
+        graphed: Target | str = "not graphable"
+        if one.impl.graphable and not one.impl.mutates and one.case.phase in GRAPHED:
+            graphed = in_graph(target)
+        if isinstance(graphed, str):
+            note(f"{one.case.label} is not timed as a CUDA graph: {graphed}")
+        found.append(target if isinstance(graphed, str) else graphed)
+    return found
 
 
 def host_bound(target: Target, clock: Clock) -> bool:
@@ -104,8 +112,8 @@ def host_bound(target: Target, clock: Clock) -> bool:
         return False
 
 
-def in_graph(target: Target) -> Target:
-    """The same calls replayed from one CUDA graph, or the target as it is where they cannot be captured."""
+def in_graph(target: Target) -> Target | str:
+    """The same calls replayed from one CUDA graph, or why they cannot be captured."""
     calls = [target.ring[0]] * REPEATED if target.repeats else target.ring
     graph = captured(calls)
-    return target if graph is None else replace(target, ring=[graph], work=len(calls), timer="cuda_graph")
+    return graph if isinstance(graph, str) else replace(target, ring=[graph], work=len(calls), timer="cuda_graph")

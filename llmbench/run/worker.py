@@ -157,14 +157,13 @@ def _check_first_call(one: Prepared, unit: Unit, bench: Bench) -> Prepared | Rec
         one.restore()
         peaks = peak_memory(job.whole, bench.device)
         one.record.measurements.extend(Measurement(name, float(size)) for name, size in peaks.items())
-    observe(one, job.call, unit, device=bench.device, telemetry=bench.telemetry, stage=bench.stage, emit=bench.emit)
     one.work = None
     return one
 
 
 def _check(one: Prepared, outputs: Sequence[Tensor]) -> tuple[Check, list[Measurement], str | None]:
     """The check, its errors as measurements, and what is wrong (None if nothing)."""
-    clobbered = _clobbered(one)
+    clobbered = _clobbered(one, [one.problem.shared])
     if not one.problem.expected:
         return Check("none", clobbered is None, why=f"op {one.op.name!r} has no oracle"), [], clobbered
     verdict = judge(outputs, one.problem.expected)
@@ -174,8 +173,8 @@ def _check(one: Prepared, outputs: Sequence[Tensor]) -> tuple[Check, list[Measur
     return Check("oracle", why is None, why=why, allowed=verdict.allowed), finite, why
 
 
-def _clobbered(one: Prepared) -> str | None:
-    found = (changed(tensors, one.problem.pristine, one.shared_name) for tensors in one.problem.shared_sets)
+def _clobbered(one: Prepared, sets: Sequence[Sequence[Tensor]]) -> str | None:
+    found = (changed(tensors, one.problem.pristine, one.shared_name) for tensors in sets)
     return next((why for why in found if why is not None), None)
 
 
@@ -202,7 +201,7 @@ def _time(group: Sequence[Prepared], unit: Unit, bench: Bench, *, order: Literal
             continue
         ready.append(one)
         targets.append(target)
-    targets = in_graphs(targets, ready, clock)
+    targets = in_graphs(targets, ready, clock, lambda text: bench.emit(Rows([], text)))
     before_s = bench.ledger.of("time")
     samples = sample(
         targets, clock=clock, target_ci=measure.target_ci, max_s=measure.max_s, min_samples=measure.min_samples,
@@ -210,11 +209,16 @@ def _time(group: Sequence[Prepared], unit: Unit, bench: Bench, *, order: Literal
     )  # fmt: skip
     bench.ledger.enter("sampler")
     _split(bench.ledger, samples.values(), bench.ledger.of("time") - before_s)
-    if len(ready) > 1 and any(_clobbered(one) for one in ready):
+    bench.ledger.enter("recheck")
+    problems = {id(one.problem): one for one in ready}
+    clobbered = {key: _clobbered(one, one.problem.shared_sets) for key, one in problems.items()}
+    if len(ready) > 1 and any(clobbered.values()):
+        targets.clear()
         _apart_after_clobbering(ready, unit, bench)
         return
     for one, target in zip(ready, targets, strict=True):
-        bench.emit(Found(_finish(one, samples[one.case.case_id], target.timer or clock.timer, bench)))
+        timer, why = target.timer or clock.timer, clobbered[id(one.problem)]
+        bench.emit(Found(_finish(one, samples[one.case.case_id], why, timer, unit, bench)))
         one.work = None
 
 
@@ -234,13 +238,17 @@ def _apart_after_clobbering(ready: Sequence[Prepared], unit: Unit, bench: Bench)
         _time([one], unit, bench, order="apart")
 
 
-def _finish(one: Prepared, samples: Samples, timer: str, bench: Bench) -> Record:
-    """The record of a case that was timed."""
+def _finish(one: Prepared, samples: Samples, why: str | None, timer: str, unit: Unit, bench: Bench) -> Record:
+    """The record of a case that was timed; `why` it is wrong, if that is known already.
+
+    Its probes run now: a profiler may stay, and a second of work heats.
+    """
     if samples.error is not None:
+        one.problem.restore()  # what it changed before it failed is not the next one's fault
         return failure(one.record, samples.error, bench.device)
     bench.stage("recheck", one.case.case_id)
     try:
-        why, config = _recheck(one), one.config
+        why, config = why or _recheck(one), one.config
     except Exception as e:
         one.problem.restore()
         return failure(one.record, e, bench.device)
@@ -253,6 +261,10 @@ def _finish(one: Prepared, samples: Samples, timer: str, bench: Bench) -> Record
         one.problem.restore()
         return replace(one.record, status="wrong", why=f"after timing: {why}")
     throttled, extra = bench.telemetry.of(samples)
+    assert one.work is not None
+    observe(
+        one, one.work.call, unit, device=bench.device, telemetry=bench.telemetry, stage=bench.stage, emit=bench.emit
+    )
     flags = [",".join(f for f in pair if f) for pair in zip(samples.flags, throttled, strict=True)]
     time = Measurement(
         "time", middle.median, low=middle.low, high=middle.high, samples=samples.time_s, sample_t_ns=samples.t_ns,

@@ -65,7 +65,8 @@ def by_llmbench(subject: Subject) -> Found:
     clock = clock_for(subject.device.type)
     target = Target("function", [subject.call], repeats=True)
     if clock.timer == "cuda_event" and host_bound(target, clock):
-        target = in_graph(target)
+        graphed = in_graph(target)
+        target = target if isinstance(graphed, str) else graphed
     found = sample(
         [target], clock=clock, target_ci=TARGET_CI, max_s=subject.budget_s, min_samples=Measure().min_samples
     )["function"]
@@ -102,8 +103,8 @@ def by_pyperf(subject: Subject) -> Found:
 
     pyperf's 20 processes are left out: each trial of the audit is a process of its own.
     """
-    start = perf_counter()
     runner = _pyperf_runner()
+    start = perf_counter()
     shortest_s = min(PYPERF_MIN_S, subject.budget_s / PYPERF_VALUES)
     calibrate = ["--calibrate-loops", "--warmups=0", "--values=1", f"--min-time={shortest_s!r}"]
     loops, value_s = _pyperf(runner, subject, *calibrate).get_runs()[0].warmups[-1]
