@@ -63,6 +63,7 @@ def test_what_cannot_be_asked_here_is_listed_with_its_reason() -> None:
     assert by_name["do_bench"].why_not == by_name["cuda_bench"].why_not == "needs a CUDA device, this one is cpu"
     assert by_name["pyperf"].why_not is None and by_name["pyperf"].version
     on_gpu = {tool.name: tool for tool in tools_for("cuda:0")}
+    assert on_gpu["pyperf"].how.endswith("; torch.cuda.synchronize() in each call")
     assert on_gpu["cuda_bench"].why_not is None or "pip install 'cuda-bench" in on_gpu["cuda_bench"].why_not
 
 

@@ -16,7 +16,7 @@ from llmbench.store.timers import TimerAudit
 SCHEMA = "llmbench.audit.timers/1"
 HEADINGS = ("value", "error", "spread", "seconds", "score", "95 % CI")
 GAP = "  "
-FIGURES = 3  # of a spread, which ten repetitions tell to 25 %
+FIGURES = 2  # of a spread, which ten repetitions tell to 25 %
 
 Told = tuple[str, str]  # a name and what is said of it
 
@@ -29,6 +29,8 @@ def show(audit: TimerAudit, console: Console) -> None:
     names = max((cell_len(line.tool) for f in found for line in f.lines), default=0)
     cells = [cells_of(line, f) for f in found for line in f.lines]
     widths = [max([len(h), *(cell_len(c[i]) for c in cells)]) for i, h in enumerate(HEADINGS)]
+    if len(GAP) + names + sum(len(GAP) + w for w in widths) > console.width:
+        widths.pop()  # the interval, which the standing below has too
     for f in found:
         console.print()
         _put(console, Text(f.function.label + GAP, style="bold"), truth_text(f))
@@ -123,7 +125,8 @@ def standing_text(f: Findings) -> str:
 def legend(audit: TimerAudit, *, best: str = "*") -> str:
     """What the columns mean."""
     return (
-        "value: median over repetitions, each a fresh process, functions and tools in a new random order; spread: sd "
+        "value: median over repetitions, each a fresh process, functions and tools in a new random order; calling a "
+        "Python function, some 0.1 to 0.2 µs, is in each; spread: sd "
         "of log(value); seconds: mean wall time from asking to the answer, without starting Python, importing torch "
         "and the tool, and the first call of the function; score: spread in % x sqrt(seconds), less is better. It does "
         "not see the error, and favours tools that stop early where processes differ more than samples do. 95 % CI: "
@@ -150,11 +153,11 @@ def sections(audit: TimerAudit, found: Sequence[Findings]) -> Iterator[tuple[str
 
 
 def _block(f: Findings, names: int, widths: Sequence[int]) -> Iterator[Text]:
-    titles = "".join(GAP + h.rjust(w) for h, w in zip(HEADINGS, widths, strict=True))
+    titles = "".join(GAP + h.rjust(w) for h, w in zip(HEADINGS, widths, strict=False))
     yield Text(" " * (len(GAP) + names) + titles, style="dim")
     for line in f.lines:
         text = Text(("* " if line.tool == f.best else GAP) + line.tool.ljust(names))
-        for cell, width in zip(cells_of(line, f), widths, strict=True):
+        for cell, width in zip(cells_of(line, f), widths, strict=False):
             text.append(GAP + " " * (width - cell_len(cell)) + cell)
         if line.tool == f.best:
             text.stylize("bold green")

@@ -28,6 +28,7 @@ class Asked(NamedTuple):
 
 
 AUDIT_EXTRA = "pip install 'llmbench[audit]'"
+KNOWS_NO_GPU = ("pyperf", "pytest_benchmark")  # their users wait for the device in the function that they time
 TOOLS = {
     "llmbench": Asked(("llmbench",), "", "its sampler, warm inputs, target_ci 0.01, max_s = budget; median"),
     "torch_blocked": Asked(
@@ -73,16 +74,18 @@ def tools_for(device: str) -> tuple[Tool, ...]:
 
 
 def _tool(name: str, asked: Asked, device: str) -> Tool:
-    if asked.on_gpu_only and not device.startswith("cuda"):
-        return Tool(name, asked.how, why_not=f"needs a CUDA device, this one is {device}")
+    on_gpu = device.startswith("cuda")
+    how = f"{asked.how}; torch.cuda.synchronize() in each call" if on_gpu and name in KNOWS_NO_GPU else asked.how
+    if asked.on_gpu_only and not on_gpu:
+        return Tool(name, how, why_not=f"needs a CUDA device, this one is {device}")
     for distribution in asked.distributions:
         try:
-            return Tool(name, asked.how, version(distribution))
+            return Tool(name, how, version(distribution))
         except PackageNotFoundError:
             continue
     if not asked.install:  # llmbench from a folder, torch from a build of its own: both are there
-        return Tool(name, asked.how)
-    return Tool(name, asked.how, why_not=f"{asked.distributions[0]} is not installed: {asked.install}")
+        return Tool(name, how)
+    return Tool(name, how, why_not=f"{asked.distributions[0]} is not installed: {asked.install}")
 
 
 def chosen(
