@@ -26,16 +26,14 @@ class Conditions:
     """What the machine did while a case was measured."""
 
     throttled: float  # share of its samples of time that were taken while the device was throttled
-    busy_cores: (
-        float  # that other programs kept busy on the CPU that was measured; 0 where that is too little to matter
-    )
+    busy_cores: float  # of the CPU that was measured, kept busy by other programs; 0 where they are too few to matter
 
 
 def conditions_of(line: Line, header: Header) -> Conditions:
     """The conditions of a case of the run with that header."""
-    flag = line.flag("throttled")
-    heavy = header.load is not None and header.load.heavy
-    return Conditions(flag.share or 0.0 if flag else 0.0, header.load.busy_cores if heavy and header.load else 0.0)
+    flag, load = line.flag("throttled"), header.load
+    throttled = flag.share if flag and flag.share else 0.0
+    return Conditions(throttled, load.busy_cores if load and load.heavy else 0.0)
 
 
 def disturbance(a: Conditions, b: Conditions, *, slower: bool, not_slower: bool) -> str | None:
