@@ -122,8 +122,15 @@ def test_memory_is_judged_like_a_time_where_it_varies(
     sides = [{"times": {"flash": STEADY[: len(m)]}, "memory": {"flash": m}, "suite": suite} for m in (base, run)]
     found = judged(tmp_path, *sides)
     assert next(f.word for f in found.verdicts[0].findings if f.metric == "peak_memory") == word
-    text = "peak_memory differs between processes of one side in 1 case: judged like a time there, not to the byte"
+    text = "peak_memory differs between processes of one side in 1 case: judged like a time there, not exactly"
     assert text in found.warnings
+
+
+def test_a_count_that_varies_above_an_exact_one_has_no_unit() -> None:
+    assert said([4.0] * 3, [5.0, 6.0, 5.0], 0.0, "launches") == (
+        "REGRESSED",
+        "launches 5 to 6, in every process more than the 4 of the baseline by more than the limit of 0 %",
+    )
 
 
 def test_exact_memory_is_not_said_to_vary(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def _doubts(base: Evidence, head: Evidence, unknown: Sequence[str], verdicts: Se
     demoted = Counter(f.metric for f in findings if f.demoted)
     for metric, n in demoted.items():
         cases = f"{n} case{'s' if n > 1 else ''}"
-        yield f"{metric} differs between processes of one side in {cases}: judged like a time there, not to the byte"
+        yield f"{metric} differs between processes of one side in {cases}: judged like a time there, not exactly"
 
 
 def _measured(*runs: Evidence) -> set[str]:

@@ -103,7 +103,7 @@ def judge_change(change: Change, limit: float) -> Finding:
         where = "the run but not in the baseline" if change.a is None else "the baseline but not in the run"
         return Finding(change.metric, word, f"{change.metric} was measured in {where}", limit, None, change)
     if change.negative is not None:
-        reason = f"{change.metric} is {_number(change.negative)} {change.unit or ''}".strip() + ", which nothing can be"
+        reason = f"{change.metric} is {_number(change.negative)}{_unit(change)}, which nothing can be"
         return Finding(change.metric, "INCONCLUSIVE", reason, limit, None, change)
     if change.basis == "exact":
         return Finding(change.metric, *_exactly(change.a, change.b, change, limit), limit, None, change)
@@ -147,7 +147,7 @@ def _by_status(a: Seen | None, b: Seen | None) -> tuple[Word, str] | None:
 
 
 def _exactly(a: float, b: float, change: Change, limit: float) -> tuple[Word, str]:
-    unit = f" {change.unit}" if change.unit and change.unit != "1" else ""
+    unit = _unit(change)
     seen = f"{change.metric} {_number(b)}{unit}"
     if a == b:
         return "PASS", f"{seen}, the same as in the baseline"
@@ -162,10 +162,9 @@ def _exactly(a: float, b: float, change: Change, limit: float) -> tuple[Word, st
 
 def _in_every_process(change: Change, limit: float) -> str:
     assert change.span_a and change.span_b
-    least, most = map(_number, change.span_b)
-    seen = f"{change.metric} {least} to {most} {change.unit or ''}".strip()
-    base = f"{_number(change.span_a[0])} {change.unit or ''}".strip()
-    return f"{seen}, in every process more than the {base} of the baseline by more than the limit of {percent(limit)}"
+    (least, most), unit = map(_number, change.span_b), _unit(change)
+    seen = f"{change.metric} {least} to {most}{unit}, in every process more than the {_number(change.span_a[0])}{unit}"
+    return f"{seen} of the baseline by more than the limit of {percent(limit)}"
 
 
 def _by_processes(change: Change, limit: float) -> tuple[Word, str]:
@@ -211,6 +210,11 @@ def _told(seen: Seen | None) -> str:
     if seen is None:
         return "absent"
     return f"{seen.status}: {seen.why}" if seen.why else seen.status
+
+
+def _unit(change: Change) -> str:
+    """With a space before it; nothing for a count."""
+    return f" {change.unit}" if change.unit and change.unit != "1" else ""
 
 
 def _number(value: float) -> str:
