@@ -80,6 +80,7 @@ class Prepared:
     inputs: list[Tensor]
     fn: Callable[..., Any]
     compiled_before: Compiled  # by others of this process, when its set-up began
+    compiled: Compiled = field(default_factory=Compiled)  # for this case, until it was checked
     work: Work | None = field(default=None)
 
     @property

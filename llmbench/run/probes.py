@@ -8,7 +8,7 @@ from llmbench.machine.nvml import Nvml
 from llmbench.measure.energy import energy_per_call
 from llmbench.measure.kernels import launches, short_name
 from llmbench.measure.registers import Resources, triton_resources
-from llmbench.run.compiled import Compiled, compiled_so_far
+from llmbench.run.compiled import Compiled
 from llmbench.run.prepared import Prepared
 from llmbench.run.protocol import Message, StageName, Unit
 from llmbench.run.protocol import Telemetry as Rows
@@ -57,9 +57,8 @@ def _kernels(one: Prepared, call: Callable[[], object], device: torch.device, st
         found = launches(call, device, ready=ready)
     yield from [f"kernels of {_name(one)} not recorded: {found}"] if isinstance(found, str) else _launched(found)
     yield from _resources(resources)
-    compiled = compiled_so_far().since(one.compiled_before)
-    yield from _compiled(compiled)
-    yield from (f"graph break of {_name(one)}: {reason}" for reason in compiled.reasons)
+    yield from _compiled(one.compiled)
+    yield from (f"graph break of {_name(one)}: {reason}" for reason in one.compiled.reasons)
 
 
 def _energy(

@@ -26,6 +26,7 @@ from llmbench.measure.sampler import Samples, sample
 from llmbench.ops.registry import OPS
 from llmbench.ops.work import floating
 from llmbench.orderstat import median_interval
+from llmbench.run.compiled import compiled_so_far
 from llmbench.run.failure import failure
 from llmbench.run.ledger import Ledger
 from llmbench.run.prepared import Prepared, Problem, make_problem, prepare
@@ -157,6 +158,7 @@ def _check_first_call(one: Prepared, unit: Unit, bench: Bench) -> Prepared | Rec
         one.restore()
         peaks = peak_memory(job.whole, bench.device)
         one.record.measurements.extend(Measurement(name, float(size)) for name, size in peaks.items())
+    one.compiled = compiled_so_far().since(one.compiled_before)
     one.work = None
     return one
 

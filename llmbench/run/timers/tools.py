@@ -7,7 +7,7 @@ pytest session, which a user has once for many functions.
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import lru_cache
@@ -177,15 +177,22 @@ def by_pytest_benchmark(subject: Subject) -> Found:
 
 @contextmanager
 def _without_plugins() -> Iterator[None]:
-    name = "PYTEST_DISABLE_PLUGIN_AUTOLOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
+    """No plugins of the user's; a worker of pytest-xdist, which this may be, would switch the fixture off."""
+    given = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_XDIST_WORKER": None}
+    before = {name: os.environ.get(name) for name in given}
+    _set(given)
     try:
         yield
     finally:
-        del os.environ[name]
-        if before is not None:
-            os.environ[name] = before
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def by_do_bench(subject: Subject) -> Found:
