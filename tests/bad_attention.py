@@ -21,7 +21,6 @@ Setup = Callable[[AttentionParams], Forward]
 
 FORWARD = ("infer", "fwd")
 BACKWARD = ("bwd", "fwd_bwd")
-TAIL = 1 / 16  # of the tokens
 
 
 class Bad:
@@ -60,6 +59,11 @@ class _Own(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         return (*ctx.run(*ctx.saved_tensors, dout), None, None)
+
+
+def tail_of(seq_len: int) -> int:
+    """How many of the last tokens get lost."""
+    return max(1, seq_len // 16)
 
 
 def own(forward: Forward, backward: Backward) -> Forward:
@@ -149,13 +153,8 @@ def stale(p: AttentionParams) -> Forward:
 @bad("fwd_bwd")
 def stale_forward(p: AttentionParams) -> Forward:
     """Remembers the output of the first call; its gradients are right."""
-    kept: list[Tensor] = []
-
-    def forward(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        kept.append(right(p)(q, k, v))
-        return kept[0].clone()
-
-    return own(forward, right_gradients(p))
+    kept: dict[str, Tensor] = {}
+    return own(lambda *qkv: kept.setdefault("out", right(p)(*qkv)).clone(), right_gradients(p))
 
 
 @bad(*FORWARD)
@@ -175,7 +174,7 @@ def stale_by_address(p: AttentionParams) -> Forward:
 @bad(*FORWARD, *BACKWARD)
 def tail_unwritten(p: AttentionParams) -> Forward:
     """Leaves the last rows of its output, and the last keys of dk and dv, as it finds them in fresh memory."""
-    tail = _tail(p)
+    tail = tail_of(p.seq_len)
 
     def forward(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         out = torch.empty_like(q)
@@ -194,7 +193,7 @@ def tail_unwritten(p: AttentionParams) -> Forward:
 @bad(*FORWARD, *BACKWARD)
 def tail_kept(p: AttentionParams) -> Forward:
     """Computes last rows, and dk and dv of the last keys, in the first call alone, into memory that it keeps."""
-    tail, kept = _tail(p), {}
+    tail, kept = tail_of(p.seq_len), {}
 
     def keep(name: str, value: Tensor) -> Tensor:
         mine = kept.setdefault(name, value.clone())
@@ -225,10 +224,10 @@ def tail_zero(p: AttentionParams) -> Forward:
 @bad(*BACKWARD)
 def tail_twice(p: AttentionParams) -> Forward:
     """Adds up dk and dv of the last keys twice."""
-    tail = _tail(p)
+    tail = tail_of(p.seq_len)
 
     def backward(*given: Tensor) -> tuple[Tensor, ...]:
-        dq, dk, dv = (t.clone() for t in right_gradients(p)(*given))
+        dq, dk, dv = right_gradients(p)(*given)
         dk[:, :, -tail:] *= 2
         dv[:, :, -tail:] *= 2
         return dq, dk, dv
@@ -239,7 +238,7 @@ def tail_twice(p: AttentionParams) -> Forward:
 @bad(*FORWARD, *BACKWARD)
 def last_keys_dropped(p: AttentionParams) -> Forward:
     """No query sees the last keys."""
-    return masked(p, 1, dropped=_tail(p))
+    return masked(p, 1, dropped=tail_of(p.seq_len))
 
 
 @bad(*BACKWARD)
@@ -282,8 +281,7 @@ def clobbers_input(p: AttentionParams) -> Forward:
     """Scales its query in place."""
 
     def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        with torch.no_grad():
-            q.data.mul_(q.shape[-1] ** -0.5)
+        q.data.mul_(q.shape[-1] ** -0.5)
         return naive_attention(q, k, v, causal=p.mask == "causal", scale=1.0)
 
     return call
@@ -317,7 +315,3 @@ def clobbers_dout(p: AttentionParams) -> Forward:
 def another_dtype(p: AttentionParams) -> Forward:
     """Right, but fp32 for 16-bit inputs, and fp64 for fp32."""
     return lambda q, k, v: right(p)(q, k, v).to(torch.float64 if p.dtype == "float32" else torch.float32)
-
-
-def _tail(p: AttentionParams) -> int:
-    return max(1, int(p.seq_len * TAIL))

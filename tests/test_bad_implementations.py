@@ -1,9 +1,11 @@
 """Seeded mistakes are all found, by name, on the way that a benchmark takes; what is right is never called wrong."""
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import bad_attention
@@ -33,7 +35,7 @@ EAGER = ("naive", "tiled", "sdpa_math", "sdpa_flash")
 SMALL: Shape = (2, 72, 4, 2, 16)
 REALISTIC: Shape = (1, 512, 4, 2, 64)
 GOOD_SHAPES: tuple[Shape, ...] = (
-    (1, 1, 2, 1, 8), (1, 2, 1, 1, 16), (1, 9, 1, 1, 32), SMALL, (1, 33, 6, 2, 40), (1, 113, 4, 1, 59),
+    (1, 1, 2, 1, 8), (1, 2, 1, 1, 16), (1, 9, 1, 1, 32), SMALL, (1, 33, 6, 2, 40), (1, 113, 8, 1, 59),
     (3, 50, 3, 3, 80),
 )  # fmt: skip
 
@@ -100,9 +102,8 @@ def wrong_in(phase: str) -> tuple[str, ...]:
 def assert_found(name: str, status: str, why: str | None, seq_len: int) -> None:
     """That a mistake has its status and a reason that tells it."""
     assert status == ("error" if name == "detached" else "wrong"), f"{name} is {status}: {why}"
-    tail = seq_len - max(1, int(seq_len * bad_attention.TAIL))
     # In 16 bits, some of what is wrong may be off by less than is allowed: fewer heads, a shorter tail.
-    tokens = "|".join(str(i) for i in range(tail, seq_len))
+    tokens = "|".join(str(i) for i in range(seq_len - bad_attention.tail_of(seq_len), seq_len))
     pattern = WHY[name].replace(r"\[:, :, TAIL", rf"\[[\d:]+, [\d:]+, ({tokens})[],:]")
     assert why is not None and re.match(pattern, why), f"{name}: {why}"
 
@@ -129,8 +130,8 @@ def test_every_mistake_is_found_whatever_the_seed(phase: Phase, dtype: str) -> N
     [("infer", "float32", 0), ("infer", "float16", 1), ("bwd", "float32", 2), ("bwd", "bfloat16", 3)],
 )
 def test_every_mistake_is_found_at_a_realistic_shape(phase: Phase, dtype: str, seed: int) -> None:
-    found = measured((*wrong_in(phase), "sdpa_flash"), phase, REALISTIC, dtype, seed=seed)
-    assert found.pop("sdpa_flash").status == "ok"
+    found = measured((*wrong_in(phase), "tiled"), phase, REALISTIC, dtype, seed=seed)
+    assert found.pop("tiled").status == "ok"
     for name, record in found.items():
         assert_found(name, record.status, record.why, REALISTIC[1])
 
@@ -176,8 +177,31 @@ def test_no_eager_implementation_that_is_right_is_called_wrong(shape: Shape, dty
     for seed in range(2):
         for phase in PHASES:
             for mask in ("full", "causal"):
-                found = measured(EAGER, phase, shape, dtype, seed=seed, mask=mask)
-                assert {(r.case_id, r.status, r.why) for r in found.values()} == {(i, "ok", None) for i in EAGER}
+                names = [i for i in EAGER if i != "sdpa_flash" or not sums_in_16_bits(shape, phase, dtype)]
+                found = measured(tuple(names), phase, shape, dtype, seed=seed, mask=mask)
+                assert {(r.case_id, r.status, r.why) for r in found.values()} == {(i, "ok", None) for i in names}
+
+
+def sums_in_16_bits(shape: Shape, phase: Phase, dtype: str) -> bool:
+    """Whether torch's flash kernel, on a CPU, adds many terms to dk and dv in 16 bits (see `sdpa_flash`).
+
+    The roundings of n terms are 0.42 u sqrt(n) of the largest elements: 1.7 u for 16, of which the worst of a hundred
+    elements are off by 4 u, where three times a plain error of a little more than u is allowed. n is heads to a kv head
+    times blocks of queries. Seen above what is allowed: 1 % of n = 16, 10 % of n = 32, 86 % of n = 128.
+    """
+    _, seq_len, num_heads, num_kv_heads, _ = shape
+    blocks = math.ceil(seq_len / (256 if seq_len >= 768 else 64 if seq_len >= 192 else 32))
+    return dtype != "float32" and phase in bad_attention.BACKWARD and num_heads // num_kv_heads * blocks > 8
+
+
+def test_a_kernel_of_torch_that_sums_many_heads_in_16_bits_is_found() -> None:
+    for seed in range(2):
+        found = measured(EAGER, "bwd", (1, 127, 32, 1, 16), "bfloat16", seed=seed)
+        flash = found.pop("sdpa_flash")
+        assert {r.status for r in found.values()} == {"ok"}
+        (off,) = (m.value for m in flash.measurements if m.metric == "rel_error")
+        is_mended = off < 0.005  # of dk; a sum in fp32 is off by 0.002, one in bf16 by 0.01
+        assert is_mended or re.match("d[kv] is off by ", flash.why or "")
 
 
 @pytest.mark.parametrize(
@@ -190,6 +214,15 @@ def test_no_compiled_implementation_that_is_right_is_called_wrong(phase: Phase, 
     assert "naive_compiled" in names
     found = measured(names, phase, SMALL, dtype, seed=4)
     assert {(r.case_id, r.status, r.why) for r in found.values()} == {(name, "ok", None) for name in names}
+
+
+def test_constant_inputs_are_an_error_of_the_op(monkeypatch: pytest.MonkeyPatch) -> None:
+    attention = OPS["attention"]
+    zeros = replace(attention, inputs=lambda p, g: [torch.zeros_like(t) for t in attention.inputs(p, g)])
+    monkeypatch.setitem(OPS, "attention", zeros)
+    (record,) = measured(("naive",), "bwd", SMALL, "float32", seed=0).values()
+    assert record.status == "error" and record.why is not None
+    assert record.why.startswith("inputs and oracle: UsageError: op 'attention': input 'q' is 0 everywhere, ")
 
 
 def test_a_run_finds_every_mistake_and_gives_none_of_them_a_time(tmp_path: Path) -> None:

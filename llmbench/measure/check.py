@@ -9,7 +9,7 @@ from torch import Tensor
 
 POISONED = 3  # blocks for each output, at least: an allocator may keep several of one size
 POISONED_BYTES = 2**20  # for each output: it keeps more of a small size, after a few neighbours
-MANY_ROWS = 4  # along the last axis; fewer may share one rounding: a gradient of softmax is a number times a row
+MANY_ROWS = 16  # along the last axis; fewer may share one rounding: a gradient of softmax is a number times a row
 
 
 class Wanted(Protocol):

@@ -27,7 +27,7 @@ def make_inputs(op: Op[Any], p: Any, generator: Generator) -> list[Tensor]:
     """The inputs of the op, on the generator's device.
 
     Raises: UsageError for one that holds a single value throughout, unless the op names it in `constant`.
-    Source: He 2024, "Matrix multiplications on GPUs run faster when given 'predictable' data": they take less power.
+    Source: He 2024, https://www.thonking.ai/p/strangely-matrix-multiplications: on zeros a GPU takes less power.
     """
     inputs = list(op.inputs(p, generator))
     for i, t in enumerate(inputs):

@@ -109,9 +109,10 @@ class Prepared:
     def other_values(self) -> Iterator[list[Expected]]:
         """What its work should give while it lasts: its inputs hold other values; in bwd gradients of outputs alone,
         since the forward is done."""
-        n = len(self.inputs)
-        inputs, douts = _others(self.problem.pristine[:n], self.problem.pristine[n:], self.case.phase)
-        _put([*self.inputs, *self.problem.douts], [*inputs, *douts])
+        before, n = self.problem.pristine, len(self.inputs)
+        others = _others(before[:n], before[n:], self.case.phase)
+        _put([*self.inputs, *self.problem.douts], [*others.inputs, *others.douts])
+        del others
         try:
             yield self.problem.expected_of_others
         finally:
@@ -139,11 +140,11 @@ def make_problem(
     return Problem(p, inputs, douts, [t.clone() for t in (*inputs, *douts)], wanted, wanted_of_others)
 
 
-def _others(inputs: Sequence[Tensor], douts: Sequence[Tensor], phase: Phase) -> tuple[list[Tensor], list[Tensor]]:
+def _others(inputs: Sequence[Tensor], douts: Sequence[Tensor], phase: Phase) -> Given:
     """Other values for inputs and gradients of outputs; in bwd for the latter alone."""
     others = other_values([*douts, *inputs])
     n = len(douts)
-    return list(inputs) if phase == "bwd" else others[n:], others[:n]
+    return Given(list(inputs) if phase == "bwd" else others[n:], others[:n])
 
 
 def _put(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:

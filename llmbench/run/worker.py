@@ -285,6 +285,7 @@ def _recheck(one: Prepared) -> str | None:
     why = _check(one, outputs)[2]
     if why is None and floating(one.problem.shared):
         before = [t.detach().clone() for t in outputs]
+        del outputs  # and what its graph saved
         with one.other_values() as wanted:
             outputs = one.work.call()
             why = judge(outputs, wanted, before=before).why if wanted else remembered(outputs, before)
