@@ -109,26 +109,41 @@ def paired_ratio(base_rows: Sequence[Row], other_rows: Sequence[Row]) -> Ratio |
     if not logs:
         return _unpaired(estimate(base_rows), estimate(other_rows))
     pairs = sum(len(values) for values in logs)
-    middles = [float(np.median(values)) for values in logs]
+    middles = [median(values) for values in logs]
     low: float | None = None
     high: float | None = None
     if len(logs) >= MIN_SAMPLES:
         _, low, high = median_interval(middles)
     elif pairs >= MIN_SAMPLES:
-        low, high = median_interval(logs[0].tolist())[1:] if len(logs) == 1 else _cluster_bootstrap(logs)
+        low, high = (
+            median_interval(logs[0])[1:]
+            if len(logs) == 1
+            else _cluster_bootstrap([np.array(values) for values in logs])
+        )
     return Ratio(math.exp(median(middles)), _exp(low), _exp(high), pairs, True)
+
+
+KNOWN = 1024  # rows whose block medians are kept: each is held against several others of its point
+_known: dict[int, tuple[Row, dict[int, float]]] = {}
 
 
 def block_medians(row: Row) -> dict[int, float]:
     """The median of the samples of each block, by block."""
+    known = _known.get(id(row))
+    if known is not None and known[0] is row:
+        return known[1]
     blocks: dict[int, list[float]] = {}
     for block, value in zip(row.sample_block or [], row.samples or [], strict=False):
         blocks.setdefault(block, []).append(value)
-    return {block: median(values) for block, values in blocks.items()}
+    found = {block: values[0] if len(values) == 1 else median(values) for block, values in blocks.items()}
+    if len(_known) >= KNOWN:
+        _known.clear()
+    _known[id(row)] = row, found
+    return found
 
 
-def _log_ratios(base_rows: Sequence[Row], other_rows: Sequence[Row]) -> list[_Reals]:
-    """The log ratios of the pairs, an array a process; processes without a pair are left out."""
+def _log_ratios(base_rows: Sequence[Row], other_rows: Sequence[Row]) -> list[list[float]]:
+    """The log ratios of the pairs, a list a process; processes without a pair are left out."""
     others = {r.process: r for r in other_rows if r.order != "apart"}
     found = []
     for base in base_rows:
@@ -139,7 +154,7 @@ def _log_ratios(base_rows: Sequence[Row], other_rows: Sequence[Row]) -> list[_Re
         both = [(ours[b], theirs[b]) for b in ours if b in theirs]
         logs = [math.log(a / b) for a, b in both if 0 < a < math.inf and 0 < b < math.inf]
         if logs:
-            found.append(np.array(logs))
+            found.append(logs)
     return found
 
 
