@@ -76,10 +76,23 @@ def show(summary: Summary, console: Console) -> None:
 
 
 def _put(console: Console, *lines: Text) -> None:
-    """Prints the lines at once: a call of `print` costs half a millisecond, and a large run has 50,000 lines."""
+    """Prints the lines at once: a call of `print` costs half a millisecond, and a large run has 50,000 lines.
+
+    A file or a pipe gets their text as it is, which is twice as fast.
+    """
     for line in lines:
         line.rstrip()
+    if console.color_system is None and not console.is_terminal:
+        console.file.write("".join(f"{_fitted_end(line.plain, console.width)}\n" for line in lines))
+        return
     console.print(Text("\n").join(lines), no_wrap=True, overflow="ellipsis", crop=True)
+
+
+def _fitted_end(text: str, width: int) -> str:
+    """Cut to the width, line by line, as the terminal's lines are."""
+    return "\n".join(
+        line if cell_len(line) <= width else set_cell_size(line, width - 1) + "…" for line in text.split("\n")
+    )
 
 
 def _head(facts: Facts, console: Console) -> Iterator[Text]:
