@@ -98,6 +98,8 @@ class _Turn:
         """The next `calls` of the ring, which may go round it."""
         at, n = self.count % len(ring), len(ring)
         self.count += calls
+        if n == 1:
+            return (ring[0],) * calls
         if at + calls <= n:
             return ring[at : at + calls]
         return [ring[(at + i) % n] for i in range(calls)]

@@ -2,12 +2,15 @@
 
 import sys
 from pathlib import Path
+from time import perf_counter
 
+import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from llmbench.analyze.shape import shape_of
 from llmbench.codec import from_plain, to_plain
 from llmbench.measure.clock import WallClock
+from llmbench.measure.sampler import Target, sample
 from llmbench.orderstat import median_interval
 from llmbench.store.record import Measurement, Record
 
@@ -25,6 +28,20 @@ def nothing() -> None:
 def test_a_sample_of_an_empty_callable(benchmark: BenchmarkFixture) -> None:
     readings = benchmark(WallClock().block, [[nothing]] * 1000, before=None)
     assert len(readings) == 1000
+
+
+@pytest.mark.parametrize("repeats", [False, True], ids=["one call", "several calls"])
+def test_what_the_sampler_adds_to_a_sample(benchmark: BenchmarkFixture, repeats: bool) -> None:
+    """`us_a_sample`: wall time outside of the samples themselves, the warm-up included; wanted: 5 us at most."""
+    target = Target("nothing", [nothing], repeats=repeats)
+
+    def run() -> float:
+        start = perf_counter()
+        found = sample([target], clock=WallClock(), target_ci=-1.0, max_s=0.3, min_samples=6)["nothing"]
+        timed_s = sum(t * n for t, n in zip(found.time_s, found.calls, strict=True))
+        return (perf_counter() - start - timed_s) / len(found.time_s) * 1e6
+
+    benchmark.extra_info["us_a_sample"] = benchmark.pedantic(run, rounds=1)
 
 
 def test_the_interval_of_a_thousand_samples(benchmark: BenchmarkFixture) -> None:
