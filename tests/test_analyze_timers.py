@@ -19,8 +19,8 @@ def audit_of(values_s: Mapping[str, Sequence[float | None]], *, seconds: float =
              loop_error: float | None = None) -> TimerAudit:  # fmt: skip
     """An audit of one function; None is a trial that failed."""
     trials = [
-        Trial(i, function.name, tool, why="it broke") if value is None
-        else Trial(i, function.name, tool, value, seconds, 10, loop_error=loop_error)
+        Trial(repetition=i, function=function.name, tool=tool, why="it broke") if value is None
+        else Trial(value, seconds, 10, loop_error=loop_error, repetition=i, function=function.name, tool=tool)
         for tool, values in values_s.items() for i, value in enumerate(values)
     ]  # fmt: skip
     tools = tuple(Tool(name, "as it is") for name in values_s)

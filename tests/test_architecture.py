@@ -17,7 +17,7 @@ LAYERS = (
     {"kernels", "machine", "suite"},
 )
 """Top to bottom; every other module of the package is a base module, below them all."""
-BASE = {"", "errors", "codec", "orderstat", "metrics"}
+BASE = {"", "errors", "codec", "orderstat", "metrics", "files"}
 LONGEST = 320  # lines
 PARENT_ONLY = {
     "pydantic", "pandas", "pyarrow", "typer", "click", "rich", "scipy", "ruamel", "psutil", "filelock",

@@ -6,9 +6,10 @@ from collections.abc import Callable
 import pynvml
 import pytest
 from fake_nvml import H100, UUID, fake_nvml
+from integrated_power import integrated_j
 
 from llmbench.machine.nvml import Nvml, open_nvml
-from llmbench.measure.energy import RESOLUTION, WINDOW_S, Energy, energy_per_call, integrated_j
+from llmbench.measure.energy import RESOLUTION, WINDOW_S, Energy, energy_per_call
 from llmbench.measure.power import Row
 
 S = 1_000_000_000

@@ -171,7 +171,9 @@ def test_a_thread_that_dies_says_why_and_keeps_its_rows() -> None:
 
 
 def test_a_thread_that_never_started_can_be_stopped() -> None:
-    PowerThread(opened()).stop()
+    thread = PowerThread(opened())
+    thread.stop()
+    assert thread.why is None and thread.drain() == []
 
 
 def test_join_takes_medians_and_the_highest_temperature_of_the_rows_inside() -> None:

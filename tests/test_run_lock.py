@@ -58,6 +58,9 @@ def test_the_holder_is_named_with_its_process(holder: "subprocess.Popen[str]") -
 def test_another_device_is_free(holder: "subprocess.Popen[str]") -> None:
     with device_lock("cuda:1", run="mine") as held:
         held.uses(holder.pid)
+        with pytest.raises(MachineError, match="cuda:1 is in use by the run mine"), device_lock("cuda:1", run="other"):
+            pass
+    assert holder.poll() is None
 
 
 def test_the_lock_of_a_killed_holder_is_free(holder: "subprocess.Popen[str]") -> None:
@@ -81,8 +84,10 @@ def test_a_stale_note_of_a_dead_worker_stops_nobody(state: Path) -> None:
     started = psutil.Process(done.pid).create_time()
     done.wait()
     leave_note(state, done.pid, started)
-    with device_lock("cpu", run="mine"):
-        pass
+    with device_lock("cpu", run="mine") as held:
+        held.uses(1)
+        (note,) = state.glob("*.json")
+        assert json.loads(note.read_text())["run"] == "mine"
 
 
 def test_a_pid_that_was_given_to_another_process_stops_nobody(state: Path) -> None:
@@ -118,5 +123,6 @@ def test_a_note_that_cannot_be_read_stops_nobody(state: Path, text: str) -> None
         held.uses(1)
         (note,) = state.glob("*.json")
     note.write_text(text)
-    with device_lock("cpu", run="mine"):
-        pass
+    with device_lock("cpu", run="the next") as held:
+        held.uses(1)
+        assert json.loads(note.read_text())["run"] == "the next"

@@ -108,7 +108,13 @@ def test_every_repetition_asks_every_tool_of_every_function_in_an_order_of_its_o
 
 
 def test_an_audit_is_read_as_it_was_written(tmp_path: Path) -> None:
-    audit = replace(AUDIT, trials=(Trial(0, "gemm", "pyperf", 1.0, 2.0, 3), Trial(0, "gemm", "llmbench", why="no")))
+    audit = replace(
+        AUDIT,
+        trials=tuple(
+            Trial(**said, repetition=0, function="gemm", tool=tool)  # type: ignore[arg-type]
+            for tool, said in (("pyperf", {"value_s": 1.0, "seconds": 2.0, "samples": 3}), ("llmbench", {"why": "no"}))
+        ),
+    )
     path = path_of(audit, tmp_path)
     assert path == tmp_path / "audit" / "timers" / "cpu-a-cpu" / "20260102T030405Z.json"
     write_audit(path, audit)

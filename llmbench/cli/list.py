@@ -11,6 +11,7 @@ import typer
 from llmbench.cli.options import AsJson, Device
 from llmbench.metrics import METRICS
 from llmbench.suite.bundled import bundled_suites
+from llmbench.suite.catalog import Catalog
 
 
 class What(StrEnum):
@@ -39,31 +40,33 @@ def _suites(_: str | None) -> list[dict[str, Any]]:
     return [{"name": s.name, "summary": s.summary, "path": str(s.path)} for s in bundled_suites()]
 
 
-def _ops(device: str | None) -> list[dict[str, Any]]:
-    from llmbench.run.describe import describe
+def _catalog(device: str | None) -> Catalog:
+    from llmbench.run.describe import describe  # a fifth of a second, and `list suites` takes less
 
+    return describe(device=device)
+
+
+def _ops(device: str | None) -> list[dict[str, Any]]:
     return [
         {
             "name": op.name, "version": op.version, "phases": list(op.phases),
             "params": [asdict(p) for p in op.params], "impls": [i.name for i in op.impls], "summary": op.doc,
         }
-        for op in describe(device=device).ops
+        for op in _catalog(device).ops
     ]  # fmt: skip
 
 
 def _impls(device: str | None) -> list[dict[str, Any]]:
-    from llmbench.run.describe import describe
-
     return [
         {"op": op.name, "name": i.name, "available": i.why_unavailable is None, "why": i.why_unavailable,
          "phases": list(i.phases), "summary": i.doc}
-        for op in describe(device=device).ops
+        for op in _catalog(device).ops
         for i in op.impls
     ]  # fmt: skip
 
 
 def _metrics(_: str | None) -> list[dict[str, Any]]:
-    from llmbench.analyze.derive import DERIVED
+    from llmbench.analyze.derive import DERIVED  # brings pyarrow along
 
     stored = [{**asdict(m), "stored": True} for m in METRICS.values()]
     return stored + [{**asdict(m), "stored": False} for m in DERIVED.values()]

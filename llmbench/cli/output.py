@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from llmbench.errors import UsageError
+from llmbench.files import partial_of, write_whole
 
 
 def check_file(option: str, path: Path) -> None:
@@ -32,17 +33,11 @@ def check_folder(option: str, folder: Path) -> None:
 
 def save(option: str, path: Path, content: str | bytes) -> None:
     """The whole file or none of it; where there is a link, what it points to. Raises: UsageError naming the option."""
-    data = content.encode() if isinstance(content, str) else content
     try:
         if _is_device(path):
-            path.write_bytes(data)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
             return
-        partial = _partial(path)
-        try:
-            partial.write_bytes(data)
-            os.replace(partial, os.path.realpath(path))
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(path, content)
     except OSError as e:
         raise _refusal(option, path, e) from e
 
@@ -53,13 +48,9 @@ def _is_device(path: Path) -> bool:
 
 
 def _try_beside(path: Path) -> None:
-    partial = _partial(path)
+    partial = partial_of(path)
     partial.touch()
     partial.unlink()
-
-
-def _partial(path: Path) -> Path:
-    return Path(f"{os.path.realpath(path)}.{os.getpid()}.partial")
 
 
 def _os_error(code: int) -> OSError:

@@ -4,12 +4,10 @@ All that the device draws is in it: idle power, and whatever other processes run
 """
 
 import time
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Callable
 from typing import NamedTuple
 
 from llmbench.machine.nvml import Nvml
-from llmbench.measure.power import Row
 
 WINDOW_S = 1.0  # at least: drivers renew the counter every 10 to 100 ms (arXiv 2312.02741)
 RENEWAL_S = 0.1
@@ -107,25 +105,3 @@ class _Work:
             if energy_j != before:
                 return Tick(self._now_ns(), energy_j, self._calls)
         raise _UntoldError(f"the counter of the device's energy did not move in {spent_s:.2g} s of work")
-
-
-def integrated_j(rows: Sequence[Row], start_ns: int, end_ns: int) -> float | None:
-    """Joules between two moments by the power in telemetry's rows, straight lines between them; None outside of them.
-
-    To cross-check the counter: the two come from different fields of the driver.
-    """
-    points = [
-        (t, float(w))
-        for r in rows
-        if isinstance(t := r.get("t_ns"), int) and isinstance(w := r.get("power_w"), int | float)
-    ]
-    points.sort()
-    if len(points) < 2 or not points[0][0] <= start_ns < end_ns <= points[-1][0]:
-        return None
-    total = 0.0
-    for (t0, w0), (t1, w1) in pairwise(points):
-        a, b = max(t0, start_ns), min(t1, end_ns)
-        if a < b:
-            at = [w0 + (w1 - w0) * (t - t0) / (t1 - t0) for t in (a, b)]
-            total += (at[0] + at[1]) / 2 * (b - a) / 1e9
-    return total

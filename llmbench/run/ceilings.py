@@ -9,8 +9,9 @@ from pathlib import Path
 
 from llmbench.codec import from_plain, to_plain
 from llmbench.errors import MachineError
+from llmbench.files import write_whole
 from llmbench.machine.ceilings import Ceilings
-from llmbench.machine.paths import cache_dir, write_whole
+from llmbench.machine.paths import cache_dir
 from llmbench.run.ask import ask_worker
 from llmbench.run.describe import describe
 from llmbench.run.load import load_note, load_now

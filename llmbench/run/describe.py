@@ -12,7 +12,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from llmbench.codec import from_plain, to_plain
-from llmbench.machine.paths import cache_dir, write_whole
+from llmbench.files import write_whole
+from llmbench.machine.paths import cache_dir
 from llmbench.run.ask import ask_worker
 from llmbench.run.code import source_files
 from llmbench.suite.catalog import Catalog

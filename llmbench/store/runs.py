@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 
 from llmbench.codec import from_plain, to_plain
 from llmbench.errors import RunError, nearest
+from llmbench.files import write_whole
 from llmbench.machine.ceilings import Ceilings
 from llmbench.machine.fingerprint import Machine
 from llmbench.metrics import METRICS
@@ -95,7 +95,7 @@ def write_run(
     _write_parquet(folder / RECORDS, rows, schema.with_metadata(metadata))
     _write_parquet(folder / TELEMETRY_FILE, [{"run_id": header.run_id, **r} for r in telemetry], TELEMETRY)
     body = json.dumps({"schema": SCHEMA, **to_plain(manifest)}, indent=1)
-    write_whole(folder / MANIFEST, body.encode() + b"\n")
+    write_whole(folder / MANIFEST, body + "\n", sync=True)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -193,22 +193,12 @@ def _metric_columns(m: Measurement) -> dict[str, object]:
 
 def _write_parquet(path: Path, rows: Sequence[Mapping[str, object]], schema: pa.Schema) -> None:
     columns = {f.name: pa.array([_valid(r.get(f.name)) for r in rows], f.type) for f in schema}
-    partial = path.with_name(path.name + ".partial")
+    whole = pa.BufferOutputStream()
     # no dictionary encoding: other readers would see categories, and `part` would change its type when empty
-    pq.write_table(pa.table(columns, schema=schema), partial, use_dictionary=False, compression="zstd")
-    os.replace(partial, path)
+    pq.write_table(pa.table(columns, schema=schema), whole, use_dictionary=False, compression="zstd")
+    write_whole(path, whole.getvalue().to_pybytes())
 
 
 def _valid(value: object) -> object:
     """Text that UTF-8 can hold: a message of a library may have broken characters."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) and not value.isascii() else value
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes the file whole or not at all, synced to disk."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as f:
-        f.write(content)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(partial, path)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from llmbench.codec import from_plain, to_plain
 from llmbench.errors import RunError
+from llmbench.files import write_whole
 from llmbench.machine.fingerprint import Machine
-from llmbench.store.runs import Code, write_whole
+from llmbench.store.runs import Code
 
 SCHEMA = "llmbench.audit.timers.trials/1"
 FOLDER = Path("audit", "timers")  # below the folder of results
@@ -33,22 +34,28 @@ class Tool:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What a tool said of a function in a process of its own; `why` instead where it said nothing.
+class Answer:
+    """What a tool said of a function; `why` instead where it said nothing.
 
     `seconds` is the wall time from asking to the answer. `loop_error` is by what share of the truth a busy loop missed
     it by its own account, after the tool was done.
     """
 
-    repetition: int
-    function: str
-    tool: str
     value_s: float | None = None
     seconds: float | None = None
     samples: int | None = None
     detail: str = ""
     loop_error: float | None = None
     why: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial(Answer):
+    """An answer, from a process of its own."""
+
+    repetition: int
+    function: str
+    tool: str
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ def path_of(audit: TimerAudit, results: Path) -> Path:
 def write_audit(path: Path, audit: TimerAudit) -> None:
     """Writes the file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps({"schema": SCHEMA, **to_plain(audit)}, indent=1).encode() + b"\n")
+    write_whole(path, json.dumps({"schema": SCHEMA, **to_plain(audit)}, indent=1) + "\n", sync=True)
 
 
 def read_audit(path: Path) -> TimerAudit:

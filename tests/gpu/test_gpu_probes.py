@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from integrated_power import integrated_j
 from torch import Tensor
 
-from llmbench.measure.energy import Energy, energy_per_call, integrated_j
+from llmbench.measure.energy import Energy, energy_per_call
 from llmbench.measure.kernels import Launches, launches
 from llmbench.measure.power import PowerThread, open_nvml
 from llmbench.measure.registers import triton_resources

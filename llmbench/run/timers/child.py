@@ -6,7 +6,6 @@ python -m llmbench.run.timers.child ... --tool T --function F --budget S [--cycl
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,11 +14,13 @@ from pathlib import Path
 import torch
 
 from llmbench.codec import to_plain
+from llmbench.files import write_whole
 from llmbench.machine.fingerprint import Machine
 from llmbench.machine.probe import probe, versions
 from llmbench.run.timers.functions import call_of, gpu_cycles_per_s, loop_error
 from llmbench.run.timers.subjects import functions_for
 from llmbench.run.timers.tools import TIMERS, Subject
+from llmbench.store.timers import Answer
 
 WHY = 500  # characters of an error that are kept
 
@@ -31,18 +32,6 @@ class Place:
     machine: Machine
     versions: dict[str, str]
     cycles_per_s: float | None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a trial found, as `store.timers.Trial` keeps it; `why` where it failed."""
-
-    value_s: float | None = None
-    seconds: float | None = None
-    samples: int | None = None
-    detail: str = ""
-    loop_error: float | None = None
-    why: str | None = None
 
 
 def measure(
@@ -78,9 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 cycles_per_s=args.cycles_per_s,
             )
         )  # fmt: skip
-    partial = args.out.with_suffix(".partial")
-    partial.write_text(json.dumps(body))
-    os.replace(partial, args.out)
+    write_whole(args.out, json.dumps(body))
     return 0
 
 
