@@ -9,9 +9,8 @@ from pathlib import Path
 
 from llmbench.codec import from_plain, to_plain
 from llmbench.errors import MachineError
-from llmbench.files import write_whole
 from llmbench.machine.ceilings import Ceilings
-from llmbench.machine.paths import cache_dir
+from llmbench.machine.paths import cache_dir, keep
 from llmbench.run.ask import ask_worker
 from llmbench.run.describe import describe
 from llmbench.run.load import load_note, load_now
@@ -35,7 +34,7 @@ def measure_ceilings(device: str | None = None) -> Ceilings:
     except ValueError as e:
         raise MachineError(f"the worker's ceilings cannot be read: {e}") from e
     with suppress(OSError):  # without a cache they are shown, and not recorded
-        write_whole(_path(found.device_key), json.dumps(to_plain(found)))
+        keep(_path(found.device_key), json.dumps(to_plain(found)))
     return found
 
 

@@ -12,8 +12,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from llmbench.codec import from_plain, to_plain
-from llmbench.files import write_whole
-from llmbench.machine.paths import cache_dir
+from llmbench.machine.paths import cache_dir, keep
 from llmbench.run.ask import ask_worker
 from llmbench.run.code import source_files
 from llmbench.suite.catalog import Catalog
@@ -39,7 +38,7 @@ def describe(*, device: str | None = None, plugins: Sequence[str] = (), plugin_p
 
 
 def _keep(found: Catalog, cached: Path) -> None:
-    write_whole(cached, json.dumps(to_plain(found)))
+    keep(cached, json.dumps(to_plain(found)))
     for old in sorted(cached.parent.glob("catalog-*.json"), key=lambda p: p.stat().st_mtime)[:-KEPT]:
         old.unlink(missing_ok=True)
 
