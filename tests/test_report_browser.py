@@ -143,7 +143,10 @@ def test_the_legend_can_be_used_from_a_keyboard(show: Open, browser: Any) -> Non
     show([made.sweep()])
     pressed = "return [...document.querySelectorAll('#rate .keys button')].map(b => [b.textContent, b.ariaPressed])"
     assert browser.execute_script(pressed) == [[impl, "true"] for impl in made.IMPLS]
+    width = "return document.querySelector('#rate .keys').getBoundingClientRect().width"
+    assert browser.execute_script(width) <= 1  # however long the names are, nothing is seen of them
     browser.execute_script("document.querySelectorAll('#rate .keys button')[1].focus()")
+    assert browser.execute_script(width) > 100
     ActionChains(browser).send_keys(Keys.ENTER).perform()
     wait(lambda: series(browser, "rate") == ["naive", "sdpa_math", "sdpa_flash"])
     assert [state for _, state in browser.execute_script(pressed)] == ["true", "false", "true", "true"]
