@@ -7,7 +7,7 @@ from example_runs import cases_of, make_run
 from suite_catalog import CPU
 
 from llmbench.orderstat import median_interval
-from llmbench.store.record import Measurement, Record
+from llmbench.store.record import Check, Measurement, Record
 from llmbench.store.runs import Manifest, write_run
 from llmbench.suite.case import Case
 from llmbench.suite.load import load
@@ -16,10 +16,11 @@ SAMPLES, BLOCK = 24, 4  # of each case, and of each of its blocks
 
 
 def large_run(folder: Path, *, rows: int = 100_000) -> Path:
-    """A closed run of the suite `attention` with that many rows, half of them of time and half of peak memory."""
+    """A closed run of the suite `attention` with that many rows, as a CPU's records have them: time, peak memory and
+    the two errors of the check."""
     suite = load("attention", CPU)
     cases = cases_of(suite)
-    found = [_record(cases[i % len(cases)], i) for i in range(rows // 2)]
+    found = [_record(cases[i % len(cases)], i) for i in range(rows // 4)]
     folder.mkdir(parents=True)
     header = make_run([], suite, param_types={p.name: p.type for p in suite.op.params}).manifest.header
     write_run(folder, Manifest(header, True, {"ok": len(found)}), found, [])
@@ -36,4 +37,8 @@ def _record(case: Case, number: int) -> tuple[Case, Record]:
         timer="wall", stop_reason="target_ci",
     )  # fmt: skip
     memory = Measurement("peak_memory", 1024 * length)
-    return again, Record(again.case_id, 0, "ok", measurements=[time, memory], order="interleaved", flop=1e9, bytes=1e6)
+    errors = [Measurement("max_error", 1e-6 + number * 1e-12), Measurement("rel_error", 1e-7 + number * 1e-13)]
+    return again, Record(
+        again.case_id, 0, "ok", measurements=[time, memory, *errors], order="interleaved", check=Check("oracle", True),
+        flop=1e9, bytes=1e6,
+    )  # fmt: skip

@@ -1,6 +1,6 @@
 """What is true of a whole run: what was measured where, what its cases share, what its reader must know first."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from llmbench.analyze.stats import noise_limit
@@ -82,7 +82,7 @@ def varying(rows: Iterable[Row], suite: Suite) -> tuple[str, ...]:
     Parameters that a named bundle sets are left out: its label stands for them.
     """
     seen: dict[str, set[Scalar | None]] = {name: set() for name in _names(suite)}
-    for facts in {r.case_id: {**r.params, **r.axes} for r in rows}.values():
+    for facts in _combinations(rows):
         for name in facts:
             seen.setdefault(name, set())
         for name, values in seen.items():
@@ -92,11 +92,16 @@ def varying(rows: Iterable[Row], suite: Suite) -> tuple[str, ...]:
     return tuple(name for name in many if name not in labelled)
 
 
+def _combinations(rows: Iterable[Row]) -> Iterator[dict[str, Scalar]]:
+    """The parameters and axes that occur: rows share theirs, so most are told to be the same without a look inside."""
+    for row in {(id(r.params), id(r.axes)): r for r in rows}.values():
+        yield {**row.params, **row.axes}
+
+
 def _constants(rows: Iterable[Row], suite: Suite, changing: tuple[str, ...]) -> dict[str, Scalar]:
     """What every case shares, by name, in the order of the axes and the op."""
     shared: dict[str, Scalar] | None = None
-    for row in rows:
-        facts: dict[str, Scalar] = {**row.params, **row.axes}
+    for facts in _combinations(rows):
         shared = facts if shared is None else {k: v for k, v in shared.items() if facts.get(k) == v}
     left = {k: v for k, v in (shared or {}).items() if k not in changing}
     names = _names(suite)

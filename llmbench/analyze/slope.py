@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit  # scipy.stats takes half a second to import
 
 from llmbench.orderstat import CONFIDENCE
 
@@ -24,15 +25,16 @@ class Slope(NamedTuple):
 
 def loglog_slope(xs: Sequence[float], ys: Sequence[float]) -> Slope | None:
     """The slope of log y over log x for the pairs that are positive; None with fewer than two different x."""
-    from scipy import stats  # takes most of a second to import, which a table does not need
-
     pairs = [(x, y) for x, y in zip(xs, ys, strict=True) if x > 0 and y > 0 and np.isfinite(y)]
     if len({x for x, _ in pairs}) < 2:
         return None
-    logs = np.log(np.array(pairs))
-    fit = stats.linregress(logs[:, 0], logs[:, 1])
-    value, scale = float(fit.slope), float(np.exp(fit.intercept))
+    x, y = np.log(np.array(pairs)).T
+    away = x - x.mean()
+    value = float(away @ y / (away @ away))
+    intercept = float(y.mean() - value * x.mean())
     if len(pairs) < 3:
-        return Slope(value, None, None, scale, len(pairs))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(pairs) - 2)) * float(fit.stderr)
-    return Slope(value, value - half, value + half, scale, len(pairs))
+        return Slope(value, None, None, float(np.exp(intercept)), len(pairs))
+    left = y - intercept - value * x
+    error = float(np.sqrt(left @ left / (len(pairs) - 2) / (away @ away)))
+    half = float(stdtrit(len(pairs) - 2, (1 + CONFIDENCE) / 2)) * error
+    return Slope(value, value - half, value + half, float(np.exp(intercept)), len(pairs))

@@ -80,6 +80,8 @@ def estimate(rows: Sequence[Row]) -> Estimate | None:
     values = [r.value for r in known if r.value is not None]
     if not values:
         return None
+    if len(values) == 1:
+        return _alone(known[0], values[0])
     if len(values) >= MIN_SAMPLES:
         middle, low, high = median_interval(values)
         return Estimate(middle, low, high, "processes")
@@ -87,7 +89,14 @@ def estimate(rows: Sequence[Row]) -> Estimate | None:
     highs = [r.high for r in known if r.high is not None and math.isfinite(r.high)]
     if len(lows) < len(values) or len(highs) < len(values):
         return Estimate(median(values))
-    return Estimate(median(values), min(lows), max(highs), "samples" if len(values) == 1 else "range")
+    return Estimate(median(values), min(lows), max(highs), "range")
+
+
+def _alone(row: Row, value: float) -> Estimate:
+    """What one process says."""
+    if row.low is None or row.high is None or not math.isfinite(row.low + row.high):
+        return Estimate(value)
+    return Estimate(value, row.low, row.high, "samples")
 
 
 def paired_ratio(base_rows: Sequence[Row], other_rows: Sequence[Row]) -> Ratio | None:
@@ -129,13 +138,18 @@ _known: dict[int, tuple[Row, dict[int, float]]] = {}
 
 def block_medians(row: Row) -> dict[int, float]:
     """The median of the samples of each block, by block."""
-    known = _known.get(id(row))
-    if known is not None and known[0] is row:
-        return known[1]
     blocks: dict[int, list[float]] = {}
     for block, value in zip(row.sample_block or [], row.samples or [], strict=False):
         blocks.setdefault(block, []).append(value)
-    found = {block: values[0] if len(values) == 1 else median(values) for block, values in blocks.items()}
+    return {block: values[0] if len(values) == 1 else median(values) for block, values in blocks.items()}
+
+
+def _levels(row: Row) -> dict[int, float]:
+    """The median of each block that has a positive one, by block."""
+    known = _known.get(id(row))
+    if known is not None and known[0] is row:
+        return known[1]
+    found = {block: value for block, value in block_medians(row).items() if 0 < value < math.inf}
     if len(_known) >= KNOWN:
         _known.clear()
     _known[id(row)] = row, found
@@ -150,9 +164,8 @@ def _log_ratios(base_rows: Sequence[Row], other_rows: Sequence[Row]) -> list[lis
         other = others.get(base.process)
         if other is None or base.order == "apart":
             continue
-        ours, theirs = block_medians(base), block_medians(other)
-        both = [(ours[b], theirs[b]) for b in ours if b in theirs]
-        logs = [math.log(a / b) for a, b in both if 0 < a < math.inf and 0 < b < math.inf]
+        ours, theirs = _levels(base), _levels(other)
+        logs = [math.log(ours[b] / theirs[b]) for b in ours if b in theirs]
         if logs:
             found.append(logs)
     return found

@@ -164,7 +164,11 @@ def _is_slower(line: Line, rows: Sequence[Row], fastest: Line, its_rows: Sequenc
 def _line(rows: list[Row], baselines: Sequence[list[Row]], suite: Suite, names: _Names) -> Line:
     row = rows[0]
     status, why = _worst(rows)
-    times = _whole(rows, "time")
+    whole: dict[str, list[Row]] = {}
+    for r in rows:
+        if r.metric is not None and r.part is None:
+            whole.setdefault(r.metric, []).append(r)
+    times = whole.get("time", [])
     time_s = estimate(times) if status == "ok" else None
     ratio, ratio_why = _speedup(rows, baselines) if time_s is not None else (None, None)
     facts: dict[str, Scalar] = {**row.params, **row.axes, "impl": row.impl, "phase": row.phase}
@@ -183,12 +187,12 @@ def _line(rows: list[Row], baselines: Sequence[list[Row]], suite: Suite, names: 
         why=why,
         time=time_s,
         rates=derive(row, time_s=time_s),
-        peak_memory=estimate(_whole(rows, "peak_memory")) if status == "ok" else None,
-        compile_time=estimate(_whole(rows, "compile_time")) if status == "ok" else None,
+        peak_memory=estimate(whole.get("peak_memory", ())) if status == "ok" else None,
+        compile_time=estimate(whole.get("compile_time", ())) if status == "ok" else None,
         speedup=ratio,
         speedup_why=ratio_why,
-        max_error=_largest(_whole(rows, "max_error")),
-        rel_error=_largest(_whole(rows, "rel_error")),
+        max_error=_largest(whole.get("max_error", ())),
+        rel_error=_largest(whole.get("rel_error", ())),
         n=sum(r.n or 0 for r in times),
         processes=len({r.process for r in rows}),
         stop_reason=_said([r.stop_reason for r in times]),
@@ -203,6 +207,8 @@ def _line(rows: list[Row], baselines: Sequence[list[Row]], suite: Suite, names: 
 def _worst(rows: Sequence[Row]) -> tuple[str, str | None]:
     """The worst status over processes with its reason, which says so where other processes fared better."""
     by_process = {r.process: r for r in rows}
+    if len(by_process) == 1:
+        return rows[-1].status, rows[-1].why
     severity: dict[str, int] = {status: i for i, status in enumerate(WORST_FIRST)}
     worst = min(by_process.values(), key=lambda r: severity.get(r.status, -1))
     same = sum(r.status == worst.status for r in by_process.values())
@@ -283,6 +289,8 @@ def _largest(rows: Sequence[Row]) -> float | None:
 
 def _said(texts: Sequence[str | None]) -> str | None:
     """What the rows say; several answers side by side."""
+    if len(texts) == 1:
+        return texts[0] or None
     return " ".join(dict.fromkeys(t for t in texts if t)) or None
 
 

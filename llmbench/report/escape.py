@@ -7,6 +7,8 @@ _MARKDOWN = re.compile(r"([\\`*\[\]#|~>]|(?<![^\W_])_|_(?![^\W_]))")  # an under
 
 def visible(text: str) -> str:
     """`text` with control characters and the like spelled out (`\\x1b`), line breaks kept."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c == "\n" else _spelled(c) for c in text.replace("\r\n", "\n"))
 
 

@@ -34,6 +34,9 @@ def digits(value: float, figures: int = FIGURES) -> str:
         return MISSING
     if value == 0:
         return "0"
+    plain = f"{value:#.{figures}g}"
+    if "e" not in plain:
+        return plain.removesuffix(".")
     exponent = _exponent(value, figures)
     if not -6 <= exponent < 15:
         return f"{value:.{figures - 1}e}"
@@ -44,7 +47,11 @@ def scale_of(value: float, scales: Sequence[Scale], figures: int = FIGURES) -> S
     """The largest unit in which `value`, rounded, is at least 1; the smallest there is below that."""
     if not math.isfinite(value) or value == 0:
         return scales[0]
-    return next((s for s in reversed(scales) if float(f"{abs(value) / s.size:.{figures - 1}e}") >= 1), scales[0])
+    for scale in reversed(scales):
+        share = abs(value) / scale.size
+        if share >= 1 or (share > 0.9 and float(f"{share:.{figures - 1}e}") >= 1):
+            return scale
+    return scales[0]
 
 
 def scaled(value: float | None, scale: Scale, figures: int = FIGURES, *, unit: bool = True) -> str:

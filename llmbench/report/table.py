@@ -83,7 +83,8 @@ def _put(console: Console, *lines: Text) -> None:
     for line in lines:
         line.rstrip()
     if console.color_system is None and not console.is_terminal:
-        console.file.write("".join(f"{_fitted_end(line.plain, console.width)}\n" for line in lines))
+        width = console.width
+        console.file.write("".join(f"{_fitted_end(line.plain, width)}\n" for line in lines))
         return
     console.print(Text("\n").join(lines), no_wrap=True, overflow="ellipsis", crop=True)
 
@@ -169,12 +170,11 @@ def _block(
 
 
 def _rows(line: Line, name: str, cells: dict[str, str], layout: _Layout) -> Iterator[Text]:
-    text = Text.assemble("* " if line.best else GAP, name)
+    parts = ["* " if line.best else GAP, name]
     for key, width in layout.widths.items():
         cell = _compact(cells[key]) if layout.compact and key == "interval" else cells[key]
-        text.append(GAP + " " * (width - cell_len(cell)) + cell)
-    if line.best:
-        text.stylize("bold green")
+        parts.append(GAP + " " * (width - cell_len(cell)) + cell)
+    text = Text("".join(parts), style="bold green" if line.best else "")
     notes = letters_of(line) if layout.letters else _words(line)
     if notes and _room(notes) <= layout.left:
         yield text.append(GAP + notes, style="not bold yellow")

@@ -43,7 +43,7 @@ def bars(spec: PanelSpec, data: PageData) -> Drawn:
     notes = [
         intervals_text(y, kept),
         y.span.cut(y.bounds(p) for p in kept) if y.span else "", facets.note,
-        style_text(series, "pattern"), missing_text(points, [x, y]), thin_note, few_note, grid.note, table.note,
+        style_text(series, "pattern"), missing_text(points, placed), thin_note, few_note, grid.note, table.note,
     ]  # fmt: skip
     layout = {**grid.layout(x.axis(), y.axis()), "barmode": "group"}
     return Drawn(
@@ -99,7 +99,7 @@ def stacked(spec: PanelSpec, data: PageData) -> Drawn:
         TableRow((*_texts(p, columns[:-2]), kind, estimate_text(parts[id(p)][kind], y.scale)), p.filters)
         for p, kind in bits[:MAX_ROWS]
     ]  # fmt: skip
-    notes = [missing_text(points, [y]), grid.note, rest_text(len(bits))]
+    notes = [missing_text(points, placed), grid.note, rest_text(len(bits))]
     layout = {**grid.layout(x.axis(), y.axis()), "barmode": "stack"}
     return Drawn(
         anchor_of(spec), spec.kind, spec.title or title, joined(notes), None,

@@ -58,7 +58,7 @@ def complexity(spec: PanelSpec, data: PageData) -> Drawn:
     names = [n for n in dict.fromkeys([facets.row, facets.facet, color, *rest]) if n]
     rows = [_row(fit, names, y) for fit in fits]
     notes = [
-        METHOD, facets.note, style_text(series, "dash"), missing_text(points, [x, y]),
+        METHOD, facets.note, style_text(series, "dash"), missing_text(points, placed),
         BREAKS if any(None in t.data["y"] for t in traces) else "", thin_note, few_note, grid.note,
         rest_text(len(rows)),
     ]  # fmt: skip

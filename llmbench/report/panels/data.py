@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from types import MappingProxyType
 
 from llmbench.analyze.stats import Estimate, estimate
 from llmbench.analyze.summary import Line, Summary, summarise
@@ -129,7 +128,7 @@ def _point(line: Line, rows: Sequence[Row], shared: Mapping[str, Scalar]) -> Poi
     own: dict[str, Scalar] = {"op": line.op, "cache": rows[0].cache, "status": line.status}
     facts = {**shared, **own, **line.params, **line.axes, "impl": line.impl, "phase": line.phase}
     values = dict(_values(line, rows)) if line.status == "ok" else {}
-    return Point(MappingProxyType(facts), MappingProxyType(values), line, rows)
+    return Point(facts, values, line, rows)
 
 
 def _values(line: Line, rows: Sequence[Row]) -> Iterable[tuple[str, Estimate]]:

@@ -42,7 +42,7 @@ def heatmap(spec: PanelSpec, data: PageData) -> Drawn:
     }
     return Drawn(
         anchor_of(spec), spec.kind, spec.title or title,
-        joined([missing_text(points, [x, y, z]), thin_note, grid.note, table.note]), None, tuple(traces), layout,
+        joined([missing_text(points, placed), thin_note, grid.note, table.note]), None, tuple(traces), layout,
         grid.height_px, table.columns, table.rows,
     )  # fmt: skip
 

@@ -45,7 +45,7 @@ def pareto(spec: PanelSpec, data: PageData) -> Drawn:
     more = f"{len(fronts) - FRONTS} more fronts are not drawn as lines." if len(fronts) > FRONTS else ""
     notes = [
         f"Filled: on the front of its point, no other case is {_better(x)} and {_better(y)}.",
-        missing_text(points, [x, y]), thin_note, more, grid.note, table.note,
+        missing_text(points, placed), thin_note, more, grid.note, table.note,
     ]  # fmt: skip
     return Drawn(
         anchor_of(spec), spec.kind, spec.title or title, joined(notes), None, legend_once(traces),

@@ -21,6 +21,7 @@ from llmbench.report.scale import BYTE_RATES, FLOP_RATES, scale_of, scaled
 from llmbench.suite.catalog import Scalar
 
 DATASHEET = "datasheet"
+_OF_ROOF = ("run", "dtype", "autocast", "matmul")  # the facts that a roof depends on
 
 Key = TypeVar("Key")
 
@@ -95,7 +96,7 @@ def roofline(spec: PanelSpec, data: PageData) -> Drawn:
             traces += [trace(marks, here, s.color)] if here else []
     table = listing(placed, [spec.row, spec.facet, color, *rest], [x, y, quantity("flop_peak_fraction", placed)])
     notes = [
-        *_roof_notes(roofs, placed, data), style_text(series, "symbol"), missing_text(points, [x, y]),
+        *_roof_notes(roofs, placed, data), style_text(series, "symbol"), missing_text(points, placed),
         thin_note, few_note, grid.note, table.note,
     ]  # fmt: skip
     layout = {**grid.layout(x.axis(), y.axis()), "hovermode": "closest"}
@@ -107,7 +108,9 @@ def roofline(spec: PanelSpec, data: PageData) -> Drawn:
 
 def _roofs(points: Sequence[Point], data: PageData) -> list[Roof]:
     """The roofs that these points stand under, those of the datasheet first."""
-    return [*_datasheet_roofs(points), *_measured_roofs(points, data)]
+    kinds = {(p.rows[0].device_name, *(p.facts.get(n) for n in _OF_ROOF)): p for p in points}
+    unlike = list(kinds.values())  # of points alike in all that a roof depends on, one is enough
+    return [*_datasheet_roofs(unlike), *_measured_roofs(unlike, data)]
 
 
 def _datasheet_roofs(points: Sequence[Point]) -> list[Roof]:

@@ -50,16 +50,13 @@ class Series:
 def rest_names(points: Sequence[Point], taken: Iterable[str | None], names: Iterable[str]) -> tuple[str, ...]:
     """The fewest of `names`, beside those `taken`, that tell the points apart; what follows from others is left out."""
     chosen = [n for n in dict.fromkeys(taken) if n is not None]
-    keys: list[tuple[Scalar | None, ...]] = [tuple(p.facts.get(n) for n in chosen) for p in points]
-    found: list[str] = []
-    for name in names:
-        if name in chosen:
-            continue
-        values = [p.facts.get(name) for p in points]
-        seen: dict[tuple[Scalar | None, ...], Scalar | None] = {}
-        if any(seen.setdefault(key, value) != value for key, value in zip(keys, values, strict=True)):
+    offered = [n for n in names if n not in chosen]
+    told = list({tuple(map(p.facts.get, (*chosen, *offered))) for p in points})  # points alike in all say nothing new
+    keys, found = [values[: len(chosen)] for values in told], list[str]()
+    for at, name in enumerate(offered, len(chosen)):
+        if len(set(keys)) < len({(key, values[at]) for key, values in zip(keys, told, strict=True)}):
             found.append(name)
-            keys = [(*key, value) for key, value in zip(keys, values, strict=True)]
+            keys = [(*key, values[at]) for key, values in zip(keys, told, strict=True)]
     return tuple(found)
 
 

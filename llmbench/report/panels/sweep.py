@@ -37,8 +37,8 @@ def log_of(spec: PanelSpec, axis: str) -> bool | None:
 
 def default_x(spec: PanelSpec, data: PageData, points: Sequence[Point]) -> str:
     """The axis that the dashboard names, else the sizes, else the first fact that varies."""
-    rest = rest_names(points, ["impl", "run"], data.varying)
-    return spec.x or data.size_axis or (rest[0] if rest else "impl")
+    named = spec.x or data.size_axis
+    return named or next(iter(rest_names(points, ["impl", "run"], data.varying)), "impl")
 
 
 def _curves(spec: PanelSpec, data: PageData, y_name: str, *, bars: bool) -> Drawn:
@@ -75,7 +75,7 @@ def _curves(spec: PanelSpec, data: PageData, y_name: str, *, bars: bool) -> Draw
         intervals_text(y, kept) if bars or spec.band != "none" else "",
         y.span.cut(y.bounds(p) for p in kept) if y.span else "",
         facets.note, style_text(kept_series, "symbol" if _scattered(x) else "dash"),
-        missing_text(points, [x, y]), BREAKS if any(None in t.data["y"] for t in traces) else "",
+        missing_text(points, placed), BREAKS if any(None in t.data["y"] for t in traces) else "",
         thin_note, few_note, grid.note, table.note,
     ]  # fmt: skip
     return Drawn(

@@ -8,7 +8,6 @@ from llmbench.report.dashboard import PanelSpec
 from llmbench.report.drawn import Drawn
 from llmbench.report.panels.data import PageData, Point
 from llmbench.report.panels.label import value_text
-from llmbench.report.panels.quantity import Quantity
 from llmbench.report.scale import MISSING
 
 _PROBES = {
@@ -60,11 +59,12 @@ def why_none(name: str, points: Sequence[Point], data: PageData) -> str:
     return f"No case has {name}{': ' + notes[0] if notes else ''}."
 
 
-def missing_text(points: Sequence[Point], quantities: Sequence[Quantity]) -> str:
-    """How many points a panel cannot place, by status, as a sentence; empty when it has them all."""
-    lacking = [p for p in points if not all(q.has(p) for q in quantities)]
-    if not lacking:
+def missing_text(points: Sequence[Point], placed: Sequence[Point]) -> str:
+    """How many points a panel could not place, by status, as a sentence; empty when it has them all."""
+    if len(placed) == len(points):
         return ""
+    drawn = {id(p) for p in placed}
+    lacking = [p for p in points if id(p) not in drawn]
     counts = counted(Counter(p.line.status for p in lacking))
     text = f"{len(lacking):,} of {len(points):,} cases are not drawn ({counts})"
     return f"{text}." if any(p.line.status != "ok" for p in lacking) else f"{text}: they do not have the metric."
