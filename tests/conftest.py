@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 from chromium import browser, show
+from command_line import outside
 
 __all__ = ["browser", "show"]  # fixtures
+
+if not Path("/dev/nvidiactl").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported: its kernels run on the CPU then
 
 ROOT = Path(__file__).parent.parent
 TINY = """\
@@ -32,7 +36,7 @@ def env(tmp_path: Path) -> dict[str, str]:
     One thread: two tests with two OpenMP threads each on two cores wait for each other a hundred times as long.
     """
     own = {"XDG_STATE_HOME": str(tmp_path / "state"), "COLUMNS": "120", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
-    return {**os.environ, **own}
+    return {**outside(), **own}
 
 
 @pytest.fixture

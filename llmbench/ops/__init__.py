@@ -4,9 +4,22 @@ A plugin writes `from llmbench.ops import attention` and decorates a function wi
 """
 
 from llmbench.ops.attention import attention
+from llmbench.ops.decode import decode
 from llmbench.ops.op import Cost, Expected, Impl, Op, Unavailable
 from llmbench.ops.params import AtLeast
 from llmbench.ops.registry import OPS, register
 from llmbench.ops.simulated import simulated
 
-__all__ = ["OPS", "AtLeast", "Cost", "Expected", "Impl", "Op", "Unavailable", "attention", "register", "simulated"]
+__all__ = [
+    "OPS",
+    "AtLeast",
+    "Cost",
+    "Expected",
+    "Impl",
+    "Op",
+    "Unavailable",
+    "attention",
+    "decode",
+    "register",
+    "simulated",
+]

@@ -40,6 +40,13 @@ def _module(name: str, package: str) -> Callable[[str], str | None]:
     return missing
 
 
+def _triton_gpu(device_type: str) -> str | None:
+    """Kernels in Triton: compiled for a GPU; what its interpreter runs on a CPU can be checked and not timed."""
+    if os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes"):
+        return "TRITON_INTERPRET is set: interpreter, correctness only"
+    return _cuda(device_type) or NEEDS["triton"](device_type)
+
+
 def _inductor(device_type: str) -> str | None:
     """torch.compile writes C++ for a CPU and Triton for a GPU."""
     if device_type == "cuda":
@@ -54,6 +61,7 @@ NEEDS: dict[str, Callable[[str], str | None]] = {
     "cuda": _cuda,
     "simulated": lambda d: None if d == NAME else f"needs the device {NAME}, this one is {d}",
     "triton": _module("triton", "triton"),
+    "triton_gpu": _triton_gpu,
     "inductor": _inductor,
     "flash_attn": _module("flash_attn", "flash-attn"),
     "flash_attn4": lambda d: _module("flash_attn", "flash-attn-4")(d) or _module("flash_attn.cute", "flash-attn-4")(d),

@@ -6,7 +6,7 @@ An implementation is `setup(p) -> fn(*inputs) -> outputs`. The op owns everythin
 import hashlib
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -92,6 +92,7 @@ class Op(Generic[P]):
     Correctness comes from `reference`, an implementation in plain torch that is run one precision above the inputs, or
     from `oracle(p, phase, inputs, douts)` where the whole reference would not fit into memory. `constant` names inputs
     that may hold one value throughout (a fresh optimizer's state); others are random, since data decide about power.
+    `figures(p)` gives metrics that follow from the parameters alone, such as the size of a KV cache.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Op(Generic[P]):
     reference: Setup[P] | None = None
     oracle: Callable[[P, Phase, Sequence[Tensor], Sequence[Tensor]], list[Expected]] | None = None
     cost: Callable[[P, Phase], Cost] = lambda p, phase: Cost()
+    figures: Callable[[P], Mapping[str, float]] = lambda p: {}
     phases: tuple[Phase, ...] = KERNEL_PHASES
     input_names: tuple[str, ...] = ()
     constant: tuple[str, ...] = ()

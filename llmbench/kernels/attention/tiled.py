@@ -16,28 +16,32 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from llmbench.kernels.attention.span import Span, span_of
+
 
 @overload
 def tiled_attention(
-    q_BHSD: Tensor, k_BGKD: Tensor, v_BGKD: Tensor, *, causal: bool = ..., scale: float | None = ...,
-    block_q: int = ..., block_k: int = ..., return_lse: Literal[False] = ...,
+    q_BHSD: Tensor, k_BGKD: Tensor, v_BGKD: Tensor, *, causal: bool = ..., window: tuple[int, int] | None = ...,
+    scale: float | None = ..., block_q: int = ..., block_k: int = ..., return_lse: Literal[False] = ...,
 ) -> Tensor: ...  # fmt: skip
 @overload
 def tiled_attention(
-    q_BHSD: Tensor, k_BGKD: Tensor, v_BGKD: Tensor, *, causal: bool = ..., scale: float | None = ...,
-    block_q: int = ..., block_k: int = ..., return_lse: Literal[True],
+    q_BHSD: Tensor, k_BGKD: Tensor, v_BGKD: Tensor, *, causal: bool = ..., window: tuple[int, int] | None = ...,
+    scale: float | None = ..., block_q: int = ..., block_k: int = ..., return_lse: Literal[True],
 ) -> tuple[Tensor, Tensor]: ...  # fmt: skip
 def tiled_attention(
-    q_BHSD: Tensor, k_BGKD: Tensor, v_BGKD: Tensor, *, causal: bool = False, scale: float | None = None,
-    block_q: int = 128, block_k: int = 128, return_lse: bool = False,
+    q_BHSD: Tensor, k_BGKD: Tensor, v_BGKD: Tensor, *, causal: bool = False, window: tuple[int, int] | None = None,
+    scale: float | None = None, block_q: int = 128, block_k: int = 128, return_lse: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:  # fmt: skip
     """out_BHSD = softmax(scale q k^T) v, in the dtype of q; with `return_lse` also lse_BHS, without a gradient.
 
     Arithmetic in fp32 (fp64 for fp64 inputs). lse = log sum exp of a row of scaled scores (natural log), -inf for a
-    query that sees no key, whose output is 0. Causal is aligned bottom-right: the last query sees the last key.
-    `scale` is 1 / sqrt(D) if None. Beside its results it holds a few blocks of (B, H, block_q, block_k).
+    query that sees no key, whose output is 0. Causal is aligned bottom-right: the last query sees the last key; so is
+    `window` = (left, right), inclusive, a negative side unlimited. `scale` is 1 / sqrt(D) if None. Beside its results
+    it holds a few blocks of (B, H, block_q, block_k).
     """
-    tiling = Tiling(q_BHSD.shape[2], k_BGKD.shape[2], causal, block_q, block_k)
+    span = span_of(causal=causal, window=window)
+    tiling = Tiling(q_BHSD.shape[2], k_BGKD.shape[2], span, block_q, block_k)
     scale = q_BHSD.shape[3] ** -0.5 if scale is None else scale
     out_BHSD, lse_BHS = _TiledAttention.apply(q_BHSD, k_BGKD, v_BGKD, tiling, scale)  # type: ignore[no-untyped-call]
     return (out_BHSD, lse_BHS) if return_lse else out_BHSD
@@ -48,34 +52,40 @@ class Tiling(NamedTuple):
 
     S: int
     K: int
-    causal: bool
+    span: Span
     block_q: int
     block_k: int
 
     def query_blocks(self, seeing: slice | None = None) -> Iterator[slice]:
         """The blocks of queries; with `seeing`, only those in which some query sees one of these keys."""
-        first = 0
-        if self.causal and seeing is not None:
-            first = max(0, seeing.start - (self.K - self.S)) // self.block_q * self.block_q
-        for start in range(first, self.S, self.block_q):
+        (left, right), shift, first, stop = self.span, self.K - self.S, 0, self.S
+        if seeing is not None:
+            first = max(0, seeing.start - shift - right) if right >= 0 else 0
+            stop = min(self.S, seeing.stop - shift + left) if left >= 0 else self.S
+        for start in range(first // self.block_q * self.block_q, stop, self.block_q):
             yield slice(start, min(start + self.block_q, self.S))
 
     def key_blocks(self, seen_by: slice | None = None) -> Iterator[slice]:
         """The blocks of keys; with `seen_by`, only those of which some key is seen by one of these queries."""
-        stop = self.K
-        if self.causal and seen_by is not None:
-            stop = min(self.K, seen_by.stop + self.K - self.S)
-        for start in range(0, stop, self.block_k):
+        (left, right), shift, first, stop = self.span, self.K - self.S, 0, self.K
+        if seen_by is not None:
+            first = max(0, seen_by.start + shift - left) if left >= 0 else 0
+            stop = min(self.K, seen_by.stop + shift + right) if right >= 0 else self.K
+        for start in range(first // self.block_k * self.block_k, stop, self.block_k):
             yield slice(start, min(start + self.block_k, self.K))
 
     def hidden(self, queries: slice, keys: slice, device: torch.device) -> Tensor | None:
         """True where the query does not see the key, for one pair of blocks; None where every query sees every key."""
-        shift = self.K - self.S  # query i sees the keys up to i + shift
-        if not self.causal or keys.stop - 1 <= queries.start + shift:
+        (left, right), shift = self.span, self.K - self.S  # query i is at key i + shift
+        late = right >= 0 and keys.stop - 1 > queries.start + shift + right
+        early = left >= 0 and keys.start < queries.stop - 1 + shift - left
+        if not late and not early:
             return None
-        i = torch.arange(queries.start, queries.stop, device=device)
-        j = torch.arange(keys.start, keys.stop, device=device)
-        return j > i[:, None] + shift
+        place_S1 = torch.arange(queries.start, queries.stop, device=device)[:, None] + shift
+        key_K = torch.arange(keys.start, keys.stop, device=device)
+        if late and early:
+            return (key_K > place_S1 + right) | (key_K < place_S1 - left)
+        return key_K > place_S1 + right if late else key_K < place_S1 - left
 
 
 class _TiledAttention(torch.autograd.Function):
