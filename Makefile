@@ -1,6 +1,7 @@
 # make bench      measures suites/attention.yaml on the device that is there, shows the report and writes its page
 # make test       everything that must hold: ruff, mypy --strict, pytest
 # make test-gpu   the tests that need a CUDA device, in the python that is active
+# make targets    our kernels beside the best there are, on the GPU that is here, in the python that is active
 #
 # TORCH=2.12.0 chooses another torch, TORCH_INDEX=URL where pip gets it from (for example a CUDA build).
 
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-torch-$(TORCH)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: bench test test-gpu perf env chromium clean
+.PHONY: bench test test-gpu targets perf env chromium clean
 
 bench: env
 	@$(BIN)/llmbench run $(SUITE); code=$$?; $(BIN)/llmbench report latest:$(basename $(notdir $(SUITE))) --html beside && exit $$code
@@ -27,6 +28,12 @@ test: env chromium
 
 test-gpu:
 	PYTHONPATH=. $(PYTHON) -m pytest -rs -W default tests/gpu
+
+targets:
+	PYTHONPATH=. $(PYTHON) -m llmbench run attention_targets --device cuda
+	PYTHONPATH=. $(PYTHON) -m llmbench run decode --device cuda
+	PYTHONPATH=. $(PYTHON) -m llmbench report latest:attention_targets
+	PYTHONPATH=. $(PYTHON) -m llmbench report latest:decode
 
 perf: env
 	$(BIN)/python -m pytest tests/perf --benchmark-only

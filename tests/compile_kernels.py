@@ -1,7 +1,8 @@
 """What our Triton kernels compile to, without a GPU: `python tests/compile_kernels.py > tests/data/kernels.json`.
 
-Each block configuration that the table offers first, for sm_80 and sm_90: registers, spilled bytes (from ptxas), shared
-memory, and whether the PTX multiplies by wgmma. A program of its own, since Triton compiles for one driver a process.
+Each block configuration that is shipped (with `--first`: that is tried first), for sm_80 and sm_90: registers, bytes
+that spill (by ptxas), shared memory, and whether the PTX multiplies by wgmma. A program of its own, since Triton
+compiles for one driver a process.
 """
 
 import json
@@ -133,10 +134,19 @@ def ptxas(ptx: str, arch: str) -> tuple[int, int]:
     return registers, spills
 
 
-def main(archs: Sequence[str]) -> None:
-    found = [r._asdict() for arch in archs or ARCHS for r in of_arch(arch)]
+def main(arguments: Sequence[str]) -> None:
+    archs = [a for a in arguments if a != "--first"] or list(ARCHS)
+    first = ["--first"] if "--first" in arguments else []
+    if len(archs) > 1:  # a kernel keeps the target that it was first compiled for
+        found = [row for arch in archs for row in json.loads(_alone(arch, first))["kernels"]]
+    else:
+        found = [r._asdict() for r in of_arch(archs[0], 1 if first else None)]
     rows = ",\n".join(json.dumps(row) for row in found)
     print(f'{{"triton": "{triton.__version__}", "dtype": "bfloat16", "kernels": [\n{rows}\n]}}')
+
+
+def _alone(arch: str, options: Sequence[str]) -> str:
+    return subprocess.run([sys.executable, __file__, arch, *options], capture_output=True, text=True, check=True).stdout
 
 
 if __name__ == "__main__":

@@ -32,9 +32,9 @@ def test_every_candidate_fits_and_there_always_is_one(arch: str) -> None:
 
 
 def test_the_first_choices_are_as_they_were_decided() -> None:
-    assert block_config("sm90", 128, "bfloat16")[0] == BlockConfig(128, 128, 8, 2)
+    assert block_config("sm90", 128, "bfloat16")[0] == BlockConfig(128, 64, 8, 3)
     assert block_config("sm90", 64, "bfloat16")[0] == BlockConfig(128, 128, 8, 3)
-    assert block_config("sm80", 128, "float16", "causal")[0] == BlockConfig(128, 64, 8, 2)
+    assert block_config("sm80", 128, "float16", "causal")[0] == BlockConfig(128, 32, 8, 2)
     assert block_config("sm90", 128, "bfloat16", "window")[0] == BlockConfig(128, 64, 8, 3)
     assert block_config("cpu", 128, "float32") == (BlockConfig(64, 64, 4, 1),)
     assert str(BlockConfig(128, 64, 8, 3)) == "128x64 8 warps 3 stages"

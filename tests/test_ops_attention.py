@@ -175,8 +175,14 @@ def test_the_oracle_by_blocks_equals_the_whole(mask: str, phase: str, monkeypatc
         assert b.allowed == pytest.approx(a.allowed, rel=0.7)
 
 
-@pytest.mark.parametrize(("dtype", "wide"), [("float32", torch.float64), ("bfloat16", torch.float32)])
-def test_the_reference_is_one_precision_above_the_inputs(dtype: str, wide: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "exact_flop", "wide"),
+    [("float32", 0, torch.float64), ("bfloat16", 0, torch.float32), ("bfloat16", 2**32, torch.float64)],
+)
+def test_the_reference_is_float64_where_small_and_one_precision_above_the_inputs_elsewhere(
+    dtype: str, exact_flop: int, wide: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention_oracle, "EXACT_FLOP", exact_flop)
     for e in problem(with_(SMALL, dtype=dtype), "fwd_bwd")[2]:
         assert e.ref.dtype == wide
         assert 0 < e.allowed < {"float32": 1e-4, "bfloat16": 0.2}[dtype]

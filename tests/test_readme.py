@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+
+from llmbench.kernels.attention.launch import interprets
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 LANGUAGE_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
@@ -45,6 +48,20 @@ def test_the_op_runs(llmbench: Callable[..., object], tmp_path: Path) -> None:
     )
     said = json.loads(llmbench("run", "./norm.yaml", "--json").stdout)  # type: ignore[attr-defined]
     assert said["counts"] == {"ok": 4}
+
+
+def test_the_kernels_are_called_as_the_readme_says() -> None:
+    if not interprets():
+        pytest.skip("a GPU is here: tests/gpu runs the kernels on it")
+    q_BHSD, k_BGSD, lengths = torch.randn(1, 4, 20, 16), torch.randn(1, 2, 20, 16), torch.tensor([0, 7, 20])
+    given = {
+        "q_BHSD": q_BHSD, "k_BGSD": k_BGSD, "v_BGSD": k_BGSD, "q_THD": q_BHSD[0].transpose(0, 1),
+        "k_TGD": k_BGSD[0].transpose(0, 1), "v_TGD": k_BGSD[0].transpose(0, 1), "cu_seqlens": lengths.int(),
+        "longest": 13, "q_BHD": q_BHSD[:, :, 0],
+    }  # fmt: skip
+    exec(block("python", "from llmbench.kernels.attention"), given)
+    assert given["out_BHSD"].shape == q_BHSD.shape and given["lse_BHS"].shape == (1, 4, 20)
+    assert given["out_THD"].shape == (20, 4, 16) and given["out_BHD"].shape == (1, 4, 16)
 
 
 @pytest.mark.parametrize(

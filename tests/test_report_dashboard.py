@@ -55,7 +55,8 @@ MALFORMED = {
         TOP + "  - {kind: distribution, metric: flop_per_s}\n",
         "d.yaml:3:34: panels[0].metric is 'flop_per_s', which is not a metric that is sampled; known: time, "
         "compile_time, peak_memory, peak_reserved, peak_rss, max_error, rel_error, energy, launches, graphs, "
-        "graph_breaks, recompiles, registers, spills, shared_memory, power, sm_clock, memory_clock, temperature",
+        "graph_breaks, recompiles, registers, spills, shared_memory, ideal_speedup, kv_cache, kv_cache_reduction, "
+        "power, sm_clock, memory_clock, temperature",
     ),
     "option_of_another_kind": (
         TOP + "  - {kind: bars, y: time, band: ci}\n",
@@ -306,5 +307,7 @@ def test_a_file_is_read_and_named_in_messages(tmp_path: Path) -> None:
 
 def _wide() -> OpSpec:
     """The op with every implementation that the bundled dashboards name."""
-    more = ("tiled", "sdpa_math", "sdpa_flash", "sdpa_efficient", "sdpa_cudnn", "flash_attn", "flash_attn4")
+    more = (
+        "tiled", "sdpa_math", "sdpa_flash", "sdpa_efficient", "sdpa_cudnn", "triton_flash", "flash_attn", "flash_attn4",
+    )  # fmt: skip
     return replace(OP, impls=(*OP.impls, *(replace(OP.impls[0], name=name) for name in more)))

@@ -33,6 +33,7 @@ class PanelSpec:
     band: str | None = None  # ci or none
     log: tuple[str, ...] | None = None  # which of x and y are logarithmic; None: sizes, ratios and what spans decades
     theory: dict[str, float] = field(default_factory=dict)  # series -> exponent of the law it should follow
+    diagonal: bool = False  # a line where y equals x
     part: tuple[str, ...] = ()
     cases: int | None = None
     columns: tuple[str, ...] = ()

@@ -65,6 +65,8 @@ class Sweep(_Curve):
     y: Name
     band: Annotated[Literal["ci", "none"], wanted("ci or none")] = "ci"
     """The intervals, or none."""
+    diagonal: bool = False
+    """A line where y equals x, for two metrics of one unit: what is achieved against what is possible."""
 
 
 class Bars(_Grid):

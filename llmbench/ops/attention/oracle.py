@@ -14,6 +14,8 @@ from llmbench.ops.op import Expected
 from llmbench.ops.oracle import expect, ieee_matmul, wider_dtype
 from llmbench.suite.catalog import Phase
 
+EXACT_FLOP = 2**32
+"""FLOP of a forward up to which the reference is float64, whatever the inputs are."""
 SCORE_BYTES = 64 * 2**20
 """What the scores of one block of the oracle may take: a tile of the work, far below the memory of any device."""
 
@@ -21,12 +23,14 @@ SCORE_BYTES = 64 * 2**20
 def oracle(p: AttentionParams, phase: Phase, inputs: Sequence[Tensor], douts: Sequence[Tensor] = ()) -> list[Expected]:
     """out, dq, dk, dv (as the phase returns them), in plain torch and by autograd, one precision above the inputs.
 
-    By (sequence, kv head, block of queries): the scores of the whole shape are never in memory.
+    By (sequence, kv head, block of queries): the scores of the whole shape are never in memory. In float64 as far as
+    that takes no longer than a second or two (`EXACT_FLOP`), so that errors are those against float64.
     """
     dout = douts[0] if phase in ("bwd", "fwd_bwd") else None
     dtype = inputs[0].dtype
+    small = 4 * p.num_heads * p.head_dim * p.pairs <= EXACT_FLOP
     with ieee_matmul():
-        refs = _values(p, inputs, dout, wider_dtype(dtype))
+        refs = _values(p, inputs, dout, torch.float64 if small else wider_dtype(dtype))
     lows = _values(p, inputs, dout, dtype)
     pairs = {n: (ref, getattr(lows, n).to(dtype)) for n, ref in refs._asdict().items()}
     outs = [] if phase == "bwd" else [expect("out", *pairs["out"], factor=2.0)]
@@ -47,7 +51,7 @@ class _Values(NamedTuple):
 def _values(p: AttentionParams, inputs: Sequence[Tensor], dout: Tensor | None, dtype: torch.dtype) -> _Values:
     """Output and gradients, computed in `dtype`, one precision above the inputs; packed as the inputs are."""
     q, k, v = inputs[:3]
-    wide = wider_dtype(q.dtype)
+    wide = torch.promote_types(dtype, wider_dtype(q.dtype))
     found = _Values(*(torch.zeros_like(t, dtype=wide) for t in (q, q, k, v)))
     query = key = 0
     for i, (queries, keys) in enumerate(p.seqlens):

@@ -64,6 +64,8 @@ def _curves(spec: PanelSpec, data: PageData, y_name: str, *, bars: bool) -> Draw
     for cell in grid.cells:
         if bars:
             traces += _baselines(cell, x)
+        if spec.diagonal:
+            traces += _diagonal(cell, x, y)
         members = {id(p) for p in cell.points}
         for s in kept_series:
             here = replace(s, points=[p for p in s.points if id(p) in members])
@@ -170,6 +172,20 @@ def _baselines(cell: Cell, x: Quantity) -> list[Trace]:
     }  # fmt: skip
     facts = trace(data, bases, None).facts
     return [Trace(data, bases[0].line.impl, {k: v for k, v in facts.items() if k != "impl"})]
+
+
+def _diagonal(cell: Cell, x: Quantity, y: Quantity) -> list[Trace]:
+    """A line where y equals x, over the x of the subplot; nothing where x is no number."""
+    places = sorted({at for p in cell.points if isinstance(at := x.at(p), int | float)})
+    if not places:
+        return []
+    ends = [places[0], places[-1]] if len(places) > 1 else [places[0] / 1.1, places[0] * 1.1]
+    name = f"{plain(y.words)} = {plain(x.words)}"
+    data = {
+        "type": "scatter", "name": name, "legendgroup": name, **cell.refs, "x": ends, "y": ends, "mode": "lines",
+        "line": {"dash": "dot"}, "hovertemplate": f"{name}<extra></extra>", "meta": {"role": "baseline"},
+    }  # fmt: skip
+    return [Trace(data, None, {})]
 
 
 def hover_text(point: Point, names: Sequence[str], x: Quantity, y: Quantity) -> str:
