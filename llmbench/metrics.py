@@ -35,6 +35,7 @@ METRICS: dict[str, Metric] = {
         Metric("ideal_speedup", "1", "higher", "least work of the plain shape over the least work of the case"),
         Metric("kv_cache", "B", "lower", "keys and values of the whole batch, for one layer"),
         Metric("kv_cache_reduction", "1", "higher", "kv cache with as many kv heads as query heads, over the case's"),
+        Metric("logits_memory", "B", "lower", "logits of all tokens in the dtype of the inputs"),
         Metric("power", "W", "lower", "power drawn while the case was timed, median of the telemetry"),
         Metric("sm_clock", "Hz", "none", "SM clock while the case was timed, median of the telemetry"),
         Metric("memory_clock", "Hz", "none", "memory clock while the case was timed, median of the telemetry"),

@@ -85,7 +85,7 @@ def _compile(kernel: str, head_dim: int, mask: str, c: BlockConfig) -> Any:
     if kernel == "decode":
         return decode_kernel.warmup(
             t, t, t, f, f, None, 4096, 512, GROUP, 0.1, batch, row, batch, head, row, batch, head, row,
-            **meta, BLOCK_R=16, HAS_SEQLENS=False, **options,
+            **meta, BLOCK_R=16, TILES=1, HAS_SEQLENS=False, **options,
         )  # fmt: skip
     left, right = {"full": (-1, -1), "causal": (-1, 0), "window": (1023, 0)}[mask]
     meta |= {"BLOCK_M": c.block_q, "VARLEN": False, "HAS_LEFT": left >= 0, "HAS_RIGHT": right >= 0}

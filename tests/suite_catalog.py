@@ -4,10 +4,11 @@ from dataclasses import replace
 
 from llmbench.suite.catalog import Catalog, Constraint, DeviceSpec, ImplSpec, OpSpec, ParamSpec, Phase
 
+DTYPES = ("float32", "float16", "bfloat16")
 PHASES: tuple[Phase, ...] = ("infer", "fwd", "bwd", "fwd_bwd")
 IMPLS = (
     "naive", "naive_compiled", "tiled", "sdpa_math", "sdpa_flash", "sdpa_efficient", "sdpa_cudnn", "flex", "flash_attn",
-    "flash_attn4",
+    "flash_attn4", "triton_flash", "varlen_loop", "padded", "varlen_flash_attn", "varlen_torch", "auto",
 )  # fmt: skip
 
 ATTENTION = OpSpec(
@@ -20,13 +21,61 @@ ATTENTION = OpSpec(
         ParamSpec("num_heads", "int", minimum=1),
         ParamSpec("num_kv_heads", "int", minimum=1),
         ParamSpec("head_dim", "int", minimum=1),
-        ParamSpec("mask", "str", "full", choices=("full", "causal")),
-        ParamSpec("dtype", "str", "float32", choices=("float32", "float16", "bfloat16")),
+        ParamSpec("mask", "str", "full", choices=("full", "causal", "window")),
+        ParamSpec("dtype", "str", "float32", choices=DTYPES),
+        ParamSpec("kv_len", "int", 0, minimum=0),
+        ParamSpec("window_left", "int", -1, minimum=-1),
+        ParamSpec("window_right", "int", 0, minimum=-1),
+        ParamSpec("layout", "str", "dense", choices=("dense", "varlen")),
+        ParamSpec("lengths", "str", "equal", choices=("equal", "uniform", "one_long", "with_empty")),
+        ParamSpec("logit_scale", "float", 1.0, minimum=2**-20),
     ),
     phases=PHASES,
     impls=tuple(ImplSpec(name, phases=PHASES) for name in IMPLS),
-    constraints=(Constraint("multiple_of", "num_heads", "num_kv_heads"),),
+    constraints=(
+        Constraint("multiple_of", "num_heads", "num_kv_heads"),
+        Constraint("only_with", "window_left", "mask", "window"),
+        Constraint("only_with", "window_right", "mask", "window"),
+        Constraint("only_with", "lengths", "layout", "varlen"),
+    ),
 )
+
+DECODE = OpSpec(
+    name="decode",
+    version=1,
+    doc="Attention of one new token.",
+    params=(
+        ParamSpec("batch", "int", 1, minimum=1),
+        *(ParamSpec(name, "int", minimum=1) for name in ("kv_len", "num_heads", "num_kv_heads", "head_dim")),
+        ParamSpec("dtype", "str", "float32", choices=DTYPES),
+    ),
+    phases=("infer",),
+    impls=tuple(
+        ImplSpec(name, phases=("infer",)) for name in (
+            "naive", "tiled", "sdpa_math", "sdpa_flash", "sdpa_efficient", "sdpa_cudnn", "flash_attn", "triton_decode",
+        )
+    ),
+    constraints=(Constraint("multiple_of", "num_heads", "num_kv_heads"),),
+)  # fmt: skip
+
+CROSS_ENTROPY = OpSpec(
+    name="cross_entropy",
+    version=1,
+    doc="Cross entropy of the next token.",
+    params=(
+        ParamSpec("tokens", "int", minimum=1),
+        ParamSpec("vocab", "int", minimum=1),
+        ParamSpec("hidden", "int", 0, minimum=0),
+        ParamSpec("masked", "float", 0.25),
+        ParamSpec("dtype", "str", "float32", choices=DTYPES),
+    ),
+    phases=PHASES,
+    impls=tuple(
+        ImplSpec(name, phases=PHASES) for name in (
+            "eager", "eager_compiled", "triton_fused", "chunked", "torch_linear", "liger", "cut_cross_entropy",
+        )
+    ),
+)  # fmt: skip
 
 TOY = OpSpec(
     name="toy",
@@ -63,6 +112,6 @@ SIMULATED = OpSpec(
 
 CPU = Catalog(DeviceSpec("cpu", "cpu", "a laptop"), (ATTENTION, TOY), {"torch": "2.9.0"})
 H100 = replace(CPU, device=DeviceSpec("cuda:0", "sm90", "NVIDIA H100"))
-SHIPPED = replace(CPU, ops=(ATTENTION, SIMULATED))
+SHIPPED = replace(CPU, ops=(ATTENTION, DECODE, CROSS_ENTROPY, SIMULATED))
 """The ops of the suites that are shipped."""
 A100 = replace(CPU, device=DeviceSpec("cuda:0", "sm80", "NVIDIA A100"))

@@ -32,15 +32,20 @@ def chosen(arch: str, packages: frozenset[str] = ALL, **changes: object) -> str:
         ("sm80", ALL, {}, "flash_attn"),
         ("sm80", frozenset(), {}, "sdpa_flash"),
         ("sm80", {"triton"}, {"mask": "window"}, "triton_flash"),
-        ("sm86", ALL, {"dtype": "float32"}, "triton_flash"),
-        ("sm86", frozenset(), {"dtype": "float32"}, "flex"),
+        ("sm86", ALL, {"dtype": "float32"}, "sdpa_efficient"),
+        ("sm86", {"triton"}, {"dtype": "float32", "mask": "window"}, "triton_flash"),
+        ("sm70", ALL, {"dtype": "float16"}, "sdpa_math"),
+        ("sm120", ALL, {}, "sdpa_cudnn"),
+        ("sm75", ALL, {"dtype": "float16", "head_dim": 100}, "triton_flash"),
         ("sm89", ALL, {"varlen": True}, "flash_attn"),
         ("sm89", {"triton"}, {"varlen": True}, "triton_flash"),
         ("sm90", ALL, {}, "flash_attn4"),
         ("sm90", {"triton"}, {}, "sdpa_cudnn"),
         ("sm90", {"triton"}, {"mask": "window"}, "triton_flash"),
-        ("sm90", {"triton"}, {"head_dim": 256}, "triton_flash"),
-        ("sm90", {"triton"}, {"head_dim": 512}, "flex"),
+        ("sm90", {"triton"}, {"head_dim": 256}, "sdpa_cudnn"),
+        ("sm80", {"triton"}, {"head_dim": 256}, "sdpa_flash"),
+        ("sm90", ALL, {"varlen": True}, "triton_flash"),
+        ("sm90", {"triton"}, {"head_dim": 512}, "sdpa_efficient"),
         ("sm90", {"triton"}, {"keys": 8192}, "triton_flash"),
         ("sm100", ALL, {}, "flash_attn4"),
         ("sm100", {"triton"}, {}, "sdpa_cudnn"),
@@ -95,3 +100,16 @@ def test_unequal_lengths_keep_torchs_top_left_masks_away() -> None:
 def test_what_materialises_all_scores_is_the_last_resort() -> None:
     for arch in ("cpu", "sm75", "sm86", "sm90", "sm120"):
         assert priorities(AttentionMachine(arch))[-3:] == ("sdpa_math", "naive", "varlen_loop")
+
+
+def test_a_case_or_machine_that_cannot_be_is_told() -> None:
+    with pytest.raises(ValueError, match="mask is 'windw', wanted one of full, causal, window"):
+        replace(BF16, mask="windw")
+    with pytest.raises(ValueError, match="32 query heads are no multiple of 3 kv heads"):
+        replace(BF16, num_kv_heads=3)
+    with pytest.raises(ValueError, match="arch is 'mps', wanted cpu, or sm90 and the like"):
+        AttentionMachine("mps")
+    with pytest.raises(ValueError, match="packages flash-atn: wanted some of triton, flash-attn, flash-attn-4"):
+        AttentionMachine("sm90", frozenset({"flash-atn"}))
+    with pytest.raises(ValueError, match="'sdpa_flsh' is no back end"):
+        select_backend(BF16, AttentionMachine("sm90"), want="sdpa_flsh")

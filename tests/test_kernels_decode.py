@@ -47,14 +47,37 @@ def test_only_the_filled_part_of_a_cache_is_read() -> None:
     assert not out[1].any() and torch.isneginf(lse[1]).all()
 
 
-def test_what_it_does_not_take_is_told() -> None:
-    q, k = torch.zeros(1, 3, 16), torch.zeros(1, 2, 5, 16)
-    with pytest.raises(ValueError, match="3 query heads are no multiple of 2 kv heads"):
-        flash_decode(q, k, k)
-    with pytest.raises(ValueError, match=r"seqlens is torch\.int64"):
-        flash_decode(q[:, :2], k, k, seqlens=torch.zeros(1, dtype=torch.int64))
-    with pytest.raises(ValueError, match="no BHD, BGKD"):
-        flash_decode(q, k[0], k[0])
+def test_a_group_of_more_heads_than_a_tile_takes_is_right() -> None:
+    p = DecodeParams(batch=1, kv_len=90, num_heads=80, num_kv_heads=2, head_dim=16)
+    q, k, v = inputs(p, torch.Generator().manual_seed(0))
+    out = flash_decode(q[:, :, 0], k, v)[:, :, None]
+    assert judge([out], oracle(p, "infer", [q, k, v])).why is None
+
+
+def test_lengths_may_lie_in_memory_as_they_like() -> None:
+    g = torch.Generator().manual_seed(2)
+    q, k = torch.randn(4, 2, 16, generator=g), torch.randn(4, 2, 30, 16, generator=g)
+    wanted = flash_decode(q, k, k, seqlens=torch.tensor([7, 7, 7, 7], dtype=torch.int32))
+    assert torch.equal(flash_decode(q, k, k, seqlens=torch.tensor([7, 3], dtype=torch.int32)[:1].expand(4)), wanted)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"q_BHD": torch.zeros(1, 3, 16)}, "3 query heads are no multiple of 2 kv heads"),
+        ({"q_BHD": torch.zeros(1, 2, 1, 16)}, "wanted 3 axes"),
+        ({"k_BGKD": torch.zeros(2, 5, 16)}, "k is float32"),
+        ({"seqlens": torch.zeros(1, dtype=torch.int64)}, "seqlens is int64"),
+        ({"seqlens": [3]}, "seqlens is list, wanted int32"),
+        ({"parts": 0}, "parts is 0, wanted 1 to 128"),
+        ({"scale": 0.0}, "scale is 0"),
+        ({"q_BHD": torch.zeros(1, 2, 16, requires_grad=True)}, "has no gradients"),
+    ],
+)
+def test_what_it_does_not_take_is_told(change: dict[str, object], words: str) -> None:
+    given = {"q_BHD": torch.zeros(1, 2, 16), "k_BGKD": torch.zeros(1, 2, 5, 16), "v_BGKD": torch.zeros(1, 2, 5, 16)}
+    with pytest.raises(ValueError, match=words):
+        flash_decode(**(given | change))  # type: ignore[arg-type]
 
 
 def test_the_cost_of_decoding_is_its_cache() -> None:

@@ -1,6 +1,8 @@
 """Our FlashAttention in Triton's interpreter: outputs and gradients by the rule, on every kind of shape."""
 
 import random
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -239,12 +241,63 @@ def _named(change: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return dict(zip("qkv", tensors(), strict=True)) | change
 
 
-def test_the_cuts_of_packed_sequences_are_checked() -> None:
-    q, cu = torch.zeros(10, 2, 16), torch.tensor([0, 4, 10], dtype=torch.int32)
-    with pytest.raises(ValueError, match="cu_seqlens_q is int64"):
-        flash_attention_varlen(q, q, q, cu.long(), cu, 6, 6)
-    with pytest.raises(ValueError, match="cu_seqlens_k is int32"):
-        flash_attention_varlen(q, q, q, cu, cu[:2], 6, 6)
+CUTS = torch.tensor([0, 4, 10], dtype=torch.int32)
+
+
+@pytest.mark.parametrize(
+    ("cut", "longest", "words"),
+    [
+        (CUTS.long(), 6, "cu_seqlens_q is int64"),
+        ([0, 4, 10], 6, "cu_seqlens_q is list, wanted a tensor int32"),
+        (CUTS[:2], 6, "cu_seqlens_q has 2 entries, cu_seqlens_k 3"),
+        (CUTS + 1, 6, "wanted 0 to at most 10, rising"),
+        (CUTS[[0, 2, 1]], 10, "wanted 0 to at most 10, rising"),
+        (CUTS * 2, 12, "wanted 0 to at most 10"),
+        (CUTS, 5, "no sequence longer than max_seqlen"),
+    ],
+)
+def test_the_cuts_of_packed_sequences_are_checked(cut: torch.Tensor, longest: int, words: str) -> None:
+    q = torch.zeros(10, 2, 16)
+    with pytest.raises(ValueError, match=words):
+        flash_attention_varlen(q, q, q, cut, CUTS, longest, 6)
+
+
+def test_cuts_may_lie_in_memory_as_they_like_and_need_not_reach_the_end() -> None:
+    q = torch.randn(12, 2, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    wanted = flash_attention_varlen(q[:10], q[:10], q[:10], CUTS, CUTS, 6, 6, causal=True)
+    strided = torch.stack([CUTS, CUTS + 99], 1)[:, 0]
+    out, lse = flash_attention_varlen(q, q, q, strided, strided, 6, 6, causal=True, return_lse=True)
+    assert torch.equal(out[:10], wanted) and not out[10:].any() and torch.isneginf(lse[:, 10:]).all()
+    (gradient,) = torch.autograd.grad(out.sum(), q)
+    assert gradient[:10].any() and not gradient[10:].any()
+
+
+@pytest.mark.parametrize("side", [2**31 - 1, 2**63 - 1, 10**6])
+def test_a_side_of_a_window_may_be_as_large_as_one_likes(side: int) -> None:
+    q, k, v = tensors()
+    wanted = flash_attention(q, k, v, window=(3, -1)), flash_attention(q, k, v, causal=True)
+    assert torch.equal(flash_attention(q, k, v, window=(3, side)), wanted[0])
+    torch.testing.assert_close(flash_attention(q, k, v, window=(side, 0)), wanted[1], rtol=1e-6, atol=1e-6)
+    with pytest.raises(ValueError, match=r"window is 7, wanted \(left, right\)"):
+        flash_attention(q, k, v, window=7)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("setting", "wanted"),
+    [
+        ("pass", "ieee"),
+        ("torch.set_float32_matmul_precision('high')", "tf32"),
+        ("torch.backends.cuda.matmul.allow_tf32 = True", "tf32"),
+        ("torch.backends.cuda.matmul.fp32_precision = 'tf32'", "tf32"),  # the old getter raises from then on
+    ],
+)
+def test_float32_is_multiplied_as_torch_is_told_to(setting: str, wanted: str) -> None:
+    code = (
+        f"import torch\n{setting}\nfrom llmbench.kernels.attention.launch import precision_of\n"
+        "print(precision_of(torch.zeros(1)), precision_of(torch.zeros(1).half()))"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [wanted, "ieee"]
 
 
 def test_bfloat16_is_refused_by_the_interpreter() -> None:

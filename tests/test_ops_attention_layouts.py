@@ -59,9 +59,9 @@ def test_flex_masks_blocks_of_the_same_pairs(p: AttentionParams, mask: dict[str,
 
 
 def test_the_choice_is_recorded_with_its_reasons() -> None:
-    config = build(attention.impls["auto"], replace(DENSE, mask="window"), device="cpu").config
+    config = build(attention.impls["auto"], replace(DENSE, mask="window"), device="cpu").config()
     assert config.startswith("tiled (not sdpa_flash: has no sliding window; not flex: has no backward on a CPU")
-    assert build(attention.impls["auto"], DENSE, device="cpu").config == "sdpa_flash"
+    assert build(attention.impls["auto"], DENSE, device="cpu").config() == "sdpa_flash"
 
 
 def test_lengths_are_a_part_of_the_case() -> None:

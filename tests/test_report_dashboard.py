@@ -56,7 +56,7 @@ MALFORMED = {
         "d.yaml:3:34: panels[0].metric is 'flop_per_s', which is not a metric that is sampled; known: time, "
         "compile_time, peak_memory, peak_reserved, peak_rss, max_error, rel_error, energy, launches, graphs, "
         "graph_breaks, recompiles, registers, spills, shared_memory, ideal_speedup, kv_cache, kv_cache_reduction, "
-        "power, sm_clock, memory_clock, temperature",
+        "logits_memory, power, sm_clock, memory_clock, temperature",
     ),
     "option_of_another_kind": (
         TOP + "  - {kind: bars, y: time, band: ci}\n",

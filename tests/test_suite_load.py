@@ -79,7 +79,7 @@ MALFORMED = {
     ),
     "no_is_a_string": (
         ("op: attention\nfixed: {seq_len: 128, num_heads: 8, num_kv_heads: 2, head_dim: 64, mask: no}\n"),
-        "s.yaml:2:74: fixed.mask is 'no'; known: full, causal",
+        "s.yaml:2:74: fixed.mask is 'no'; known: full, causal, window",
     ),
     "below_minimum": (
         "op: attention\nfixed: {seq_len: 0, num_heads: 8, num_kv_heads: 2, head_dim: 64}\n",
@@ -128,6 +128,11 @@ MALFORMED = {
     "constraint_at_most": (
         "op: toy\naxes: {window: [2, 5]}\n",
         "s.yaml:2:20: window 5 is more than size 4 (at window=5)",
+    ),
+    "no_effect": (
+        "op: attention\nfixed: {seq_len: 8, num_heads: 2, num_kv_heads: 2, head_dim: 8, mask: causal, window_left: 7}\n"
+        "impls: [naive]\n",
+        "s.yaml:2:92: window_left 7 has no effect with mask 'causal'",
     ),
     "constraint_default": ("op: toy\nfixed: {size: 3}\n", "s.yaml:2:15: window 4 is more than size 3"),
     "twice": (
@@ -445,7 +450,7 @@ def test_bundled_suites_say_what_they_answer() -> None:
 
 def test_attention_suite_as_the_readme_has_it() -> None:
     cpu, cuda = load("attention", CPU), load("attention", H100)
-    assert sum(len(p.cases) for p in expand(cpu)) == 10 * 2 * 4 * 3
+    assert sum(len(p.cases) for p in expand(cpu)) == 11 * 2 * 4 * 3
     assert sum(c.skip is not None for p in expand(cuda) for c in p.cases) == 6
     assert cpu.measure == Measure(max_s=0.2)
 

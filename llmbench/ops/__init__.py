@@ -4,6 +4,7 @@ A plugin writes `from llmbench.ops import attention` and decorates a function wi
 """
 
 from llmbench.ops.attention import attention
+from llmbench.ops.cross_entropy import op as cross_entropy
 from llmbench.ops.decode import decode
 from llmbench.ops.op import Cost, Expected, Impl, Op, Unavailable
 from llmbench.ops.params import AtLeast
@@ -19,6 +20,7 @@ __all__ = [
     "Op",
     "Unavailable",
     "attention",
+    "cross_entropy",
     "decode",
     "register",
     "simulated",

@@ -64,6 +64,8 @@ NEEDS: dict[str, Callable[[str], str | None]] = {
     "triton_gpu": _triton_gpu,
     "inductor": _inductor,
     "flash_attn": _module("flash_attn", "flash-attn"),
+    "liger": _module("liger_kernel", "liger-kernel"),
+    "cut_cross_entropy": _module("cut_cross_entropy", "cut-cross-entropy"),
     "flash_attn4": lambda d: _module("flash_attn", "flash-attn-4")(d) or _module("flash_attn.cute", "flash-attn-4")(d),
 }
 """Need -> a function of the device type that gives the reason why it is not met, or None."""

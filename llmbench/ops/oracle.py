@@ -12,6 +12,8 @@ from llmbench.ops.op import Expected, Op
 from llmbench.ops.work import as_tuple, floating, leaves_of
 from llmbench.suite.catalog import Phase
 
+LOSS_TOLERANCE = {torch.float64: 1e-9, torch.float32: 5e-4, torch.float16: 1e-3, torch.bfloat16: 1e-2}
+"""Of the largest value. Source: cut-cross-entropy, tests/test_cce_loss_backward.py."""
 INDEX_OFF = 1 / 2  # of what an index holds: the most that it may be off by; what was not computed is off by all of it
 INDEX_PLAIN = 1 / 32  # of what an index holds: a plain computation that is off by more says nothing of that index
 
@@ -28,13 +30,39 @@ def expected(
         return op.oracle(p, phase, inputs, douts)
     if op.reference is None:
         return []
-    with ieee_matmul():
-        refs = _run(op, p, phase, [wider(t) for t in inputs], [wider(t) for t in douts])
-    lows = _run(op, p, phase, inputs, douts)
+    refs, lows = _both(op, p, phase, inputs, douts)
     return [
         expect(name, ref, low, factor=2.0 if name.startswith("out") else 3.0)
         for (name, ref), (_, low) in zip(refs, lows, strict=True)
     ]
+
+
+def expected_of_loss(
+    op: Op[Any], p: Any, phase: Phase, inputs: Sequence[Tensor], douts: Sequence[Tensor] = ()
+) -> list[Expected]:
+    """What a loss and its gradients should be: they may be as wrong as a plain computation, and by `LOSS_TOLERANCE`.
+
+    Of the largest value of each, since gradients of a mean are small. Sums over a vocabulary or a batch are long, and
+    each way of cutting them rounds in its own way. Source: cut-cross-entropy's rule.
+    """
+    found = []
+    for (name, ref), (_, low) in zip(*_both(op, p, phase, inputs, douts), strict=True):
+        tolerance = LOSS_TOLERANCE[inputs[0].dtype]
+        error, largest, size = low.to(ref.dtype) - ref, ref.abs().max().item(), torch.linalg.vector_norm(ref).item()
+        off = torch.linalg.vector_norm(error).item() / size if size else 0.0
+        plain = expect(name, ref, low, factor=2.0)
+        allowed = 2 * error.abs().max().item() + tolerance * largest
+        found.append(plain._replace(allowed=allowed, rel_allowed=2 * off + tolerance))
+    return found
+
+
+def _both(
+    op: Op[Any], p: Any, phase: Phase, inputs: Sequence[Tensor], douts: Sequence[Tensor]
+) -> tuple[list[tuple[str, Tensor]], list[tuple[str, Tensor]]]:
+    """Names and values by the reference, one precision above the inputs and in their own."""
+    with ieee_matmul():
+        refs = _run(op, p, phase, [wider(t) for t in inputs], [wider(t) for t in douts])
+    return refs, _run(op, p, phase, inputs, douts)
 
 
 def expect(name: str, ref: Tensor, low: Tensor, *, factor: float, scale: float = 0.0) -> Expected:

@@ -21,7 +21,7 @@ SHOWN = 1500  # characters of it that are shown when no worker comes up
 
 
 KEEP_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32), "MALLOC_TOP_PAD_": str(2**26),
+    "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**32), "MALLOC_TOP_PAD_": str(2**26),
 }  # fmt: skip
 """glibc gives large blocks that are freed back to the system, or does not, by how a process happens to lie in memory.
 

@@ -26,11 +26,13 @@ class ParamSpec:
 
 @dataclass(frozen=True)
 class Constraint:
-    """A rule between two parameters: `left` must be a multiple of `right`, or at most `right`."""
+    """A rule between two parameters: `left` must be a multiple of `right`, or at most `right`; or, `only_with`, other
+    than its default only where `right` is `value`, since it would do nothing elsewhere."""
 
-    kind: Literal["multiple_of", "at_most"]
+    kind: Literal["multiple_of", "at_most", "only_with"]
     left: str
     right: str
+    value: str | None = None
 
 
 @dataclass(frozen=True)

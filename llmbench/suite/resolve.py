@@ -104,6 +104,8 @@ class Draft:
         """Stage 5: no combination of axis values breaks a rule of the op; the first one of each rule is told."""
         for rule in self.op.constraints:
             for left, right in self._pairs(rule.left, rule.right):
+                if rule.kind == "only_with" and left.value == self._default(rule.left):
+                    continue
                 if what := broken(rule, left.value, right.value):
                     place = left.place or right.place or ("op",)
                     labels = dict.fromkeys(s.label for s in (left, right) if s.axis)
@@ -271,6 +273,10 @@ class Draft:
     def _near(self, text: str, known: Iterable[str]) -> str:
         """The nearest name; not after twenty problems, of which one will be told: a search in a long axis is slow."""
         return nearest(text[:60], known) if len(self.problems) < 20 else ""
+
+    def _default(self, name: str) -> Scalar | None:
+        spec = self.op.param(name)
+        return None if spec is None else spec.default
 
     def _pairs(self, left: str, right: str) -> Iterable[tuple[Setting, Setting]]:
         """The values that two parameters take together: of one axis only those of the same label."""

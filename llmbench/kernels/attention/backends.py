@@ -9,12 +9,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from llmbench.kernels.attention.blocks import Mask
+from llmbench.kernels.attention.blocks import ITEM_BYTES, Mask
 
 Backend = Literal[
     "flash_attn4", "flash_attn", "sdpa_cudnn", "sdpa_flash", "triton_flash", "sdpa_efficient", "flex", "sdpa_math",
     "tiled", "naive", "varlen_loop",
 ]  # fmt: skip
+
+
+MASKS = ("full", "causal", "window")
+PACKAGES = ("triton", "flash-attn", "flash-attn-4")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,13 @@ class AttentionCase:
     varlen: bool = False
     backward: bool = True
 
+    def __post_init__(self) -> None:
+        for name, value, known in (("dtype", self.dtype, ITEM_BYTES), ("mask", self.mask, MASKS)):
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}, wanted one of {', '.join(known)}")
+        if self.num_kv_heads < 1 or self.num_heads % self.num_kv_heads:
+            raise ValueError(f"{self.num_heads} query heads are no multiple of {self.num_kv_heads} kv heads")
+
     @property
     def is_square(self) -> bool:
         """Whether there are as many queries as keys, so that top-left and bottom-right alignment are one."""
@@ -44,6 +55,12 @@ class AttentionMachine:
     arch: str
     packages: frozenset[str] = frozenset()
 
+    def __post_init__(self) -> None:
+        if self.arch != "cpu" and not self.arch.removeprefix("sm").isdigit():
+            raise ValueError(f"arch is {self.arch!r}, wanted cpu, or sm90 and the like")
+        if unknown := self.packages - set(PACKAGES):
+            raise ValueError(f"packages {', '.join(sorted(unknown))}: wanted some of {', '.join(PACKAGES)}")
+
     @property
     def capability(self) -> int:
         """90 for sm90; 0 for a CPU."""
@@ -55,9 +72,9 @@ class ImpossibleBackendError(ValueError):
 
 
 PRIORITIES: dict[int, tuple[Backend, ...]] = {
-    100: ("flash_attn4", "sdpa_cudnn", "triton_flash", "sdpa_flash", "flash_attn", "flex", "sdpa_efficient"),
-    90: ("flash_attn4", "sdpa_cudnn", "triton_flash", "flash_attn", "sdpa_flash", "flex", "sdpa_efficient"),
-    80: ("flash_attn", "sdpa_flash", "triton_flash", "sdpa_cudnn", "flex", "sdpa_efficient"),
+    100: ("flash_attn4", "sdpa_cudnn", "triton_flash", "sdpa_flash", "flash_attn", "sdpa_efficient", "flex"),
+    90: ("flash_attn4", "sdpa_cudnn", "triton_flash", "flash_attn", "sdpa_flash", "sdpa_efficient", "flex"),
+    80: ("flash_attn", "sdpa_flash", "triton_flash", "sdpa_cudnn", "sdpa_efficient", "flex"),
     75: ("sdpa_efficient", "triton_flash", "flex"),
     0: ("sdpa_flash", "flex", "tiled"),
 }
@@ -73,6 +90,8 @@ def select_backend(
     Raises: ImpossibleBackendError where `want` cannot serve the case, or nothing can.
     """
     if want is not None:
+        if want not in _BACKENDS:
+            raise ValueError(f"{want!r} is no back end; known: {', '.join(_BACKENDS)}")
         reasons = list(why_not(want, case, machine))
         if reasons:
             raise ImpossibleBackendError(f"{want} cannot serve this case: {'; '.join(reasons)}")
@@ -89,8 +108,8 @@ def select_backend(
 
 def priorities(machine: AttentionMachine) -> tuple[Backend, ...]:
     """The back ends in the order in which this machine should try them."""
-    known = max(c for c in PRIORITIES if c <= machine.capability and (c > 0) == (machine.capability > 0))
-    return (*PRIORITIES[known], *LAST)
+    fitting = [c for c in PRIORITIES if c <= machine.capability and (c > 0) == (machine.capability > 0)]
+    return (*(PRIORITIES[max(fitting)] if fitting else ()), *LAST)
 
 
 def why_not(backend: Backend, case: AttentionCase, machine: AttentionMachine) -> Iterator[str]:
@@ -98,8 +117,12 @@ def why_not(backend: Backend, case: AttentionCase, machine: AttentionMachine) ->
     needs, rule = _BACKENDS[backend]
     if machine.arch == "cpu" and needs.capability:
         yield "needs a CUDA device"
-    elif machine.capability < needs.capability:
-        yield f"needs sm{needs.capability} or later, this is {machine.arch}"
+    elif not needs.capability <= machine.capability <= needs.last:
+        yield (
+            f"needs sm{needs.capability} or later"
+            + (f", up to sm{needs.last}" if needs.last < 10**6 else "")
+            + (f", this is {machine.arch}")
+        )
     if needs.package and needs.package not in machine.packages:
         yield f"the package {needs.package} is not installed"
     if case.dtype not in needs.dtypes:
@@ -118,6 +141,7 @@ class _Needs:
     """What a back end takes. `capability` 0: it runs on a CPU too."""
 
     capability: int = 0
+    last: int = 10**6
     package: str = ""
     dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32")
     head_dim: int = 10**9
@@ -149,17 +173,37 @@ def _sdpa_flash(case: AttentionCase, machine: AttentionMachine) -> Iterator[str]
         yield f"needs sm80 or later, this is {machine.arch}"
     if machine.arch != "cpu" and case.head_dim > 256:
         yield f"head dim {case.head_dim} is above 256"
+    if machine.capability in (86, 89, 120, 121) and case.backward and 192 < case.head_dim <= 256:
+        yield f"has no backward for head dim {case.head_dim} on {machine.arch}"
 
 
 def _sdpa_efficient(case: AttentionCase, machine: AttentionMachine) -> Iterator[str]:
     yield from _torch_fused(case, machine)
     if case.dtype == "bfloat16" and machine.capability < 80:
         yield f"has no bfloat16 on {machine.arch}"
+    if case.dtype != "float32" and case.head_dim % 8:
+        yield f"head dim {case.head_dim} is no multiple of 8"
+
+
+def _cudnn(case: AttentionCase, machine: AttentionMachine) -> Iterator[str]:
+    yield from _torch_fused(case, machine)
+    if case.head_dim > (
+        256 if machine.capability == 90 else 128
+    ):  # 256 with cuDNN 9.10; older ones refuse it themselves
+        yield f"head dim {case.head_dim} is above {256 if machine.capability == 90 else 128}"
+    if case.keys == 1:
+        yield "has no single key"
 
 
 def _triton(case: AttentionCase, machine: AttentionMachine) -> Iterator[str]:
     if case.dtype == "bfloat16" and 0 < machine.capability < 80:
         yield f"has no bfloat16 on {machine.arch}"
+
+
+def _our_triton(case: AttentionCase, machine: AttentionMachine) -> Iterator[str]:
+    yield from _triton(case, machine)
+    if case.dtype == "float32" and case.mask != "window" and case.is_square and not case.varlen:
+        yield "multiplies float32 without tensor cores, slower than others that can"
 
 
 def _loop(case: AttentionCase, machine: AttentionMachine) -> Iterator[str]:
@@ -171,22 +215,22 @@ def _flex(case: AttentionCase, machine: AttentionMachine) -> Iterator[str]:
     yield from _triton(case, machine)
     if machine.arch == "cpu" and case.backward:
         yield "has no backward on a CPU"
-    if machine.arch != "cpu" and case.head_dim & (case.head_dim - 1):
-        yield f"head dim {case.head_dim} is no power of two"
+    if machine.arch != "cpu" and case.head_dim < 16:
+        yield f"head dim {case.head_dim} is below 16"
 
 
 _BACKENDS: dict[Backend, tuple[_Needs, Rule]] = {
     "flash_attn4": (
-        _Needs(capability=90, package="flash-attn-4", dtypes=_HALF, head_dim=128, head_dim_multiple=8, varlen=True),
+        _Needs(capability=90, last=119, package="flash-attn-4", dtypes=_HALF, head_dim=128, head_dim_multiple=8),
         _any,
     ),
     "flash_attn": (
         _Needs(capability=80, package="flash-attn", dtypes=_HALF, head_dim=256, head_dim_multiple=8, varlen=True),
         _any,
     ),
-    "sdpa_cudnn": (_Needs(capability=80, dtypes=_HALF, head_dim=128, head_dim_multiple=8), _torch_fused),
+    "sdpa_cudnn": (_Needs(capability=80, dtypes=_HALF, head_dim_multiple=8), _cudnn),
     "sdpa_flash": (_Needs(head_dim_multiple=1), _sdpa_flash),
-    "triton_flash": (_Needs(capability=75, package="triton", head_dim=256, varlen=True), _triton),
+    "triton_flash": (_Needs(capability=75, package="triton", head_dim=256, varlen=True), _our_triton),
     "sdpa_efficient": (_Needs(capability=75, head_dim_multiple=4), _sdpa_efficient),
     "flex": (_Needs(varlen=True), _flex),
     "sdpa_math": (_Needs(), _any),

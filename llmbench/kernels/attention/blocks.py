@@ -45,12 +45,13 @@ def shared_bytes(config: BlockConfig, *, head_dim: int, dtype: str, kernel: Kern
 
 
 def block_config(
-    arch: str, head_dim: int, dtype: str, mask: Mask = "full", kernel: Kernel = "forward"
+    arch: str, head_dim: int, dtype: str, mask: Mask = "full", kernel: Kernel = "forward", *, precision: str = "ieee"
 ) -> tuple[BlockConfig, ...]:
     """The configurations to try, best first; the next one where the device has too little of something.
 
-    `arch` is `sm90` and the like, `cpu` for Triton's interpreter; one that the table does not know is taken for the
-    nearest older one. The last candidates are the smallest there are, so that there always is one.
+    `precision` is how float32 is multiplied, `ieee` (without tensor cores) or `tf32`. `arch` is `sm90` and the like,
+    `cpu` for Triton's interpreter; one that the table does not know is taken for the nearest older one. The last
+    candidates are the smallest there are, so that there always is one.
     Raises: ValueError for an unknown dtype or a head dim above 256.
     """
     if dtype not in ITEM_BYTES:
@@ -60,14 +61,21 @@ def block_config(
     if arch == "cpu":
         return (BlockConfig(64, 64, 4, 1),)
     limit = SHARED_BYTES[known_arch(arch)]
-    found = [*_preferred(known_arch(arch), padded_head_dim(head_dim), dtype, mask, kernel), *_SMALLEST]
+    if dtype == "float32" and precision == "ieee":
+        preferred = _IEEE[kernel].get(padded_head_dim(head_dim), _IEEE[kernel][64])
+        found = [*preferred, BlockConfig(16, 16, 4, 1)]
+    else:
+        found = [*_preferred(known_arch(arch), padded_head_dim(head_dim), dtype, mask, kernel), *_SMALLEST]
     fits = [c for c in found if shared_bytes(c, head_dim=head_dim, dtype=dtype, kernel=kernel) <= limit]
     return tuple(dict.fromkeys(fits))
 
 
 def known_arch(arch: str) -> str:
     """The architecture itself or the newest one of the table that is not newer: sm121 is taken for sm120."""
-    number = int(arch.removeprefix("sm"))
+    digits = arch.removeprefix("sm")
+    if not digits.isdigit():
+        raise ValueError(f"arch {arch!r} is neither cpu nor sm90 and the like")
+    number = int(digits)
     older = [a for a in SHARED_BYTES if int(a.removeprefix("sm")) <= number]
     if not older:
         raise ValueError(f"{arch} is older than sm75, the oldest that Triton compiles for")
@@ -142,3 +150,12 @@ _FLOAT32: dict[Kernel, tuple[BlockConfig, ...]] = {
     "dq": _configs((32, 32, 4, 1), (32, 16, 4, 1)),
     "decode": _configs((16, 32, 4, 2), (16, 32, 4, 1)),
 }
+"""float32 as tf32."""
+
+_IEEE: dict[Kernel, dict[int, tuple[BlockConfig, ...]]] = {
+    "forward": {64: _configs((32, 32, 4, 1)), 128: _configs((32, 16, 8, 1)), 256: _configs((16, 16, 8, 1))},
+    "dkdv": {64: _configs((16, 32, 8, 1)), 128: _configs((16, 16, 8, 1)), 256: _configs((16, 16, 8, 1))},
+    "dq": {64: _configs((32, 16, 8, 1)), 128: _configs((16, 16, 8, 1)), 256: _configs((16, 16, 8, 1))},
+    "decode": {64: _configs((16, 32, 4, 1)), 128: _configs((16, 16, 4, 1)), 256: _configs((16, 16, 8, 1))},
+}
+"""float32 as IEEE has it, multiplied by the cores that are not for tensors: operands are in registers."""

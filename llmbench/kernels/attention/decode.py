@@ -8,8 +8,8 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
+from llmbench.kernels.attention.arguments import autocast, check, positive, told
 from llmbench.kernels.attention.blocks import BlockConfig, padded_head_dim
-from llmbench.kernels.attention.flash import DTYPES, MOST_HEAD_DIM
 from llmbench.kernels.attention.launch import (
     LOG2E,
     Problem,
@@ -23,6 +23,7 @@ from llmbench.kernels.attention.span import Span
 PROGRAMS_PER_PROCESSOR = 2  # enough in flight to hide the latency of memory
 FEWEST_KEYS = 256  # of a part: fewer, and joining them takes as long as reading them
 MOST_PARTS = 128
+MOST_ROWS = 32  # query heads of a group in one tile: what it holds grows with them
 
 
 @overload
@@ -45,19 +46,21 @@ def flash_decode(
     `parts` is into how many programs a cache is split (None: so that the device is full). The rest is as for
     `flash_attention`.
     """
-    B, H, D = q_BHD.shape
-    if k_BGKD.shape != v_BGKD.shape or k_BGKD.ndim != 4 or k_BGKD.shape[0] != B or k_BGKD.shape[3] != D:
-        raise ValueError(f"q is {tuple(q_BHD.shape)}, k {tuple(k_BGKD.shape)}, v {tuple(v_BGKD.shape)}: no BHD, BGKD")
-    if q_BHD.dtype not in DTYPES or not q_BHD.dtype == k_BGKD.dtype == v_BGKD.dtype or D > MOST_HEAD_DIM:
-        raise ValueError(
-            f"wanted float16, bfloat16 or float32, the same for q, k and v, head dim up to {MOST_HEAD_DIM}"
-        )
-    if H % k_BGKD.shape[1]:
-        raise ValueError(f"{H} query heads are no multiple of {k_BGKD.shape[1]} kv heads")
-    if seqlens is not None and (seqlens.dtype != torch.int32 or seqlens.shape != (B,)):
-        raise ValueError(f"seqlens is {seqlens.dtype} {tuple(seqlens.shape)}, wanted int32 ({B},)")
-    count = parts or parts_of(k_BGKD)
-    out_BHD, lse_BH = torch.ops.llmbench.flash_decode(q_BHD, k_BGKD, v_BGKD, seqlens, scale or D**-0.5, count)
+    q_BHD, k_BGKD, v_BGKD = autocast(q_BHD, k_BGKD, v_BGKD)
+    if getattr(q_BHD, "ndim", 0) != 3:
+        raise ValueError(f"q is {told(q_BHD)}, wanted 3 axes (BHD): one query a sequence")
+    check(q_BHD[:, :, None], k_BGKD, v_BGKD, ndim=4)
+    q_BHD, scale = positive(q_BHD, scale)
+    if seqlens is not None and (
+        not isinstance(seqlens, Tensor) or seqlens.dtype != torch.int32 or seqlens.shape != q_BHD.shape[:1]
+        or seqlens.device != q_BHD.device
+    ):  # fmt: skip
+        raise ValueError(f"seqlens is {told(seqlens)}, wanted int32 ({len(q_BHD)},) on {q_BHD.device}")
+    if parts is not None and not 1 <= parts <= MOST_PARTS:
+        raise ValueError(f"parts is {parts}, wanted 1 to {MOST_PARTS}")
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (q_BHD, k_BGKD, v_BGKD)):
+        raise ValueError("flash_decode has no gradients: call it under torch.no_grad, or flash_attention")
+    out_BHD, lse_BH = torch.ops.llmbench.flash_decode(q_BHD, k_BGKD, v_BGKD, seqlens, scale, parts or 0)
     return (out_BHD, lse_BH) if return_lse else out_BHD
 
 
@@ -76,7 +79,7 @@ def _processors(device: torch.device) -> int:
 @torch.library.custom_op(
     "llmbench::flash_decode",
     mutates_args=(),
-    schema="(Tensor q, Tensor k, Tensor v, Tensor? seqlens, float scale, int parts) -> (Tensor, Tensor)",
+    schema="(Tensor q, Tensor k, Tensor v, Tensor? seqlens, float scale, SymInt parts) -> (Tensor, Tensor)",
 )
 def _decode(q: Tensor, k: Tensor, v: Tensor, seqlens: Tensor | None, scale: float, parts: int) -> tuple[Tensor, Tensor]:
     from llmbench.kernels.attention.triton_decode import decode_kernel, join_kernel
@@ -84,6 +87,8 @@ def _decode(q: Tensor, k: Tensor, v: Tensor, seqlens: Tensor | None, scale: floa
     check_device(q)
     B, H, D = q.shape
     G, K = k.shape[1:3]
+    parts = parts or parts_of(k)  # 0: as many as the device wants
+    seqlens = None if seqlens is None else seqlens.contiguous()
     q, k, v = (t if t.stride(-1) == 1 else t.contiguous() for t in (q, k, v))
     out = torch.empty((B, H, D), dtype=q.dtype, device=q.device)
     lse = torch.empty((B, H), dtype=torch.float32, device=q.device)
@@ -93,11 +98,12 @@ def _decode(q: Tensor, k: Tensor, v: Tensor, seqlens: Tensor | None, scale: floa
 
     def launch(c: BlockConfig) -> None:
         part_keys = max(1, -(-K // (parts * c.block_k))) * c.block_k
-        decode_kernel[(parts, G, B)](
+        tiles = -(-(H // G) // MOST_ROWS)  # a group of more heads than a tile takes reads its cache once for each
+        decode_kernel[(parts, G * tiles, B)](
             q, k, v, part_out, part_lse, seqlens, K, part_keys, H // G, scale * LOG2E,
             q.stride(0), q.stride(1), *k.stride()[:3], *v.stride()[:3], D=D, BLOCK_D=padded_head_dim(D),
-            BLOCK_R=padded_head_dim(H // G), BLOCK_N=c.block_k, HAS_SEQLENS=seqlens is not None,
-            PRECISION=precision_of(q), num_warps=c.num_warps, num_stages=c.num_stages,
+            BLOCK_R=min(MOST_ROWS, padded_head_dim(H // G)), TILES=tiles, BLOCK_N=c.block_k,
+            HAS_SEQLENS=seqlens is not None, PRECISION=precision_of(q), num_warps=c.num_warps, num_stages=c.num_stages,
         )  # fmt: skip
 
     run_first_that_fits("decode", problem, q, launch)

@@ -12,11 +12,9 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
+from llmbench.kernels.attention.arguments import autocast, check, check_cuts, limited, positive
 from llmbench.kernels.attention.launch import Problem, check_device, run_backward, run_forward
 from llmbench.kernels.attention.span import Span, span_of
-
-DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-MOST_HEAD_DIM = 256
 
 
 @overload
@@ -43,10 +41,10 @@ def flash_attention(
     Needs a GPU, or TRITON_INTERPRET=1 for the interpreter on the CPU, which knows no bfloat16.
     Raises: ValueError for shapes and dtypes that it does not take, RuntimeError where there is no device for it.
     """
-    q_BHSD, k_BGKD, v_BGKD = _autocast(q_BHSD, k_BGKD, v_BGKD)
-    _check(q_BHSD, k_BGKD, v_BGKD, ndim=4)
-    q_BHSD, scale = _positive(q_BHSD, scale)
-    left, right = span_of(causal=causal, window=window)
+    q_BHSD, k_BGKD, v_BGKD = autocast(q_BHSD, k_BGKD, v_BGKD)
+    check(q_BHSD, k_BGKD, v_BGKD, ndim=4)
+    q_BHSD, scale = positive(q_BHSD, scale)
+    left, right = limited(span_of(causal=causal, window=window), q_BHSD.shape[2] + k_BGKD.shape[2])
     out_BHSD, lse_BHS = torch.ops.llmbench.flash_attention(q_BHSD, k_BGKD, v_BGKD, scale, left, right)
     return (out_BHSD, lse_BHS) if return_lse else out_BHSD
 
@@ -71,62 +69,22 @@ def flash_attention_varlen(
     """out_THD: `flash_attention` of each of the sequences that are packed; with `return_lse` (out_THD, lse_HT).
 
     Sequence i has the queries cu_seqlens_q[i] to cu_seqlens_q[i + 1], int32 with a leading 0, and its keys likewise;
-    either may be none. `max_seqlen_q` and `max_seqlen_k` are the longest (a larger number is only slower, a smaller one
-    leaves tokens out). The order of the arguments is that of `flash_attn_varlen_func`. The rest is as there.
+    either may be none. `max_seqlen_q` and `max_seqlen_k` are the longest; a larger number is only slower. Tokens behind
+    the last cut give 0. On a GPU the cuts are not looked at, since that would wait for it: they must rise from 0 to at
+    most the number of tokens. The order of the arguments is that of `flash_attn_varlen_func`. The rest is as there.
     """
-    q_THD, k_UGD, v_UGD = _autocast(q_THD, k_UGD, v_UGD)
-    _check(q_THD, k_UGD, v_UGD, ndim=3)
-    for name, cu in (("cu_seqlens_q", cu_seqlens_q), ("cu_seqlens_k", cu_seqlens_k)):
-        if cu.dtype != torch.int32 or cu.ndim != 1 or cu.shape != cu_seqlens_q.shape or cu.device != q_THD.device:
-            raise ValueError(
-                f"{name} is {_told(cu)}, wanted int32 of one axis on {q_THD.device}, as many as cu_seqlens_q"
-            )
-    q_THD, scale = _positive(q_THD, scale)
-    left, right = span_of(causal=causal, window=window)
+    q_THD, k_UGD, v_UGD = autocast(q_THD, k_UGD, v_UGD)
+    check(q_THD, k_UGD, v_UGD, ndim=3)
+    check_cuts("cu_seqlens_q", cu_seqlens_q, max_seqlen_q, q_THD)
+    check_cuts("cu_seqlens_k", cu_seqlens_k, max_seqlen_k, k_UGD)
+    if len(cu_seqlens_q) != len(cu_seqlens_k):
+        raise ValueError(f"cu_seqlens_q has {len(cu_seqlens_q)} entries, cu_seqlens_k {len(cu_seqlens_k)}")
+    q_THD, scale = positive(q_THD, scale)
+    left, right = limited(span_of(causal=causal, window=window), max_seqlen_q + max_seqlen_k)
     out_THD, lse_HT = torch.ops.llmbench.flash_attention_varlen(
         q_THD, k_UGD, v_UGD, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, scale, left, right
     )
     return (out_THD, lse_HT) if return_lse else out_THD
-
-
-def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Cast as torch casts the inputs of its own attention under autocast."""
-    kind = tensors[0].device.type
-    if not torch.is_autocast_enabled(kind):
-        return tensors
-    return tuple(t.to(torch.get_autocast_dtype(kind)) for t in tensors)
-
-
-def _positive(q: Tensor, scale: float | None) -> tuple[Tensor, float]:
-    """The kernels take the maximum of scaled scores as the scaled maximum, so the sign of the scale moves to q."""
-    if scale is None:
-        return q, q.shape[-1] ** -0.5
-    if scale == 0 or scale != scale:
-        raise ValueError(f"scale is {scale}, wanted a number other than 0")
-    return (q, scale) if scale > 0 else (-q, -scale)
-
-
-def _check(q: Tensor, k: Tensor, v: Tensor, *, ndim: int) -> None:
-    layout, heads = ("BHSD", 1) if ndim == 4 else ("THD", 1)
-    for name, t in (("q", q), ("k", k), ("v", v)):
-        if t.ndim != ndim:
-            raise ValueError(f"{name} is {_told(t)}, wanted {ndim} axes ({layout})")
-        if t.dtype != q.dtype or t.dtype not in DTYPES:
-            raise ValueError(f"{name} is {_told(t)}, wanted float16, bfloat16 or float32, the same for q, k and v")
-        if t.device != q.device:
-            raise ValueError(f"{name} is on {t.device}, q on {q.device}")
-    if k.shape != v.shape:
-        raise ValueError(f"k is {_told(k)} and v {_told(v)}: they differ")
-    if q.shape[-1] != k.shape[-1] or (ndim == 4 and q.shape[0] != k.shape[0]):
-        raise ValueError(f"q is {_told(q)} and k {_told(k)}: batch and head dim must be the same")
-    if not 1 <= q.shape[-1] <= MOST_HEAD_DIM:
-        raise ValueError(f"head dim {q.shape[-1]} is not within 1 to {MOST_HEAD_DIM}")
-    if k.shape[heads] == 0 or q.shape[heads] % k.shape[heads]:
-        raise ValueError(f"{q.shape[heads]} query heads are no multiple of {k.shape[heads]} kv heads")
-
-
-def _told(t: Tensor) -> str:
-    return f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)} on {t.device}"
 
 
 def _rows(*tensors: Tensor) -> list[Tensor]:
@@ -149,7 +107,8 @@ def _varlen(
     q: Tensor, k: Tensor, cu_q: Tensor, cu_k: Tensor, max_q: int, max_k: int, scale: float, left: int, right: int
 ) -> Problem:
     _, H, D = q.shape
-    return Problem(len(cu_q) - 1, max_q, max_k, H, k.shape[1], D, Span(left, right), scale, cu_q, cu_k)
+    cuts = cu_q.contiguous(), cu_k.contiguous()
+    return Problem(len(cu_q) - 1, max_q, max_k, H, k.shape[1], D, Span(left, right), scale, *cuts)
 
 
 def _forward(problem: Problem, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,9 +121,10 @@ def _forward(problem: Problem, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor,
 
 
 def _outputs(q: Tensor) -> tuple[Tensor, Tensor]:
-    """Memory for out, as q lies in memory, and for lse: BHS, or HT of packed sequences."""
+    """Memory for out, as q lies in memory, and lse: BHS, or HT of packed sequences, which may not have all tokens."""
     rows = q.shape[:3] if q.ndim == 4 else (q.shape[1], q.shape[0])
-    return _like(q), torch.empty(rows, dtype=torch.float32, device=q.device)
+    lse = torch.empty(rows, dtype=torch.float32, device=q.device)
+    return (_like(q), lse) if q.ndim == 4 else (_like(q).zero_(), lse.fill_(-torch.inf))
 
 
 def _backward(
@@ -172,6 +132,9 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     check_device(q)
     grads = _like(q), _like(k), _like(v)
+    if q.ndim == 3:  # there may be tokens that no sequence has
+        for grad in grads:
+            grad.zero_()
     q, k, v, out, dout = _rows(q, k, v, out, dout)
     if q.numel() and k.numel():
         run_backward(problem, q, k, v, out, lse, dout, None if dlse is None else dlse.contiguous(), grads)
@@ -186,7 +149,7 @@ def _op(name: str, schema: str) -> Any:
 
 
 _SPAN = "float scale, int left, int right"
-_CUT = "Tensor cu_seqlens_q, Tensor cu_seqlens_k, int max_seqlen_q, int max_seqlen_k"
+_CUT = "Tensor cu_seqlens_q, Tensor cu_seqlens_k, SymInt max_seqlen_q, SymInt max_seqlen_k"
 _SAVED = "Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse"
 
 

@@ -48,17 +48,23 @@ def _varlen_backward(
     return int(BACKWARD * _varlen(q, k, v, cu_q, cu_k, max_q, max_k, scale, left, right))
 
 
-@register_flop_formula(torch.ops.llmbench.flash_decode)
-def _decode(q: Any, k: Any, v: Any, seqlens: Any, scale: float, parts: int, **_: Any) -> int:
-    B, H, D = q
-    return attention_flop([(1, k[2])] * B, heads=H, head_dim=D, span=Span())
+@register_flop_formula(torch.ops.llmbench.flash_decode, get_raw=True)
+def _decode(q: Tensor, k: Tensor, v: Tensor, seqlens: Tensor | None, scale: float, parts: int, **_: Any) -> int:
+    B, H, D = q.shape
+    filled = [k.shape[2]] * B if seqlens is None or _unknown(seqlens) else seqlens.tolist()
+    return attention_flop([(1, n) for n in filled], heads=H, head_dim=D, span=Span())
+
+
+def _unknown(t: Tensor) -> bool:
+    """Whether only its shape is known."""
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    return isinstance(t, FakeTensor) or t.is_meta
 
 
 def _lengths(cu: Tensor, longest: int) -> list[int]:
     """Of each sequence; the longest there may be where only shapes are known (fake tensors)."""
-    from torch._subclasses.fake_tensor import FakeTensor
-
-    if isinstance(cu, FakeTensor) or cu.is_meta:
+    if _unknown(cu):
         return [longest] * (len(cu) - 1)
     found: list[int] = cu.diff().tolist()
     return found

@@ -17,6 +17,7 @@ from llmbench.kernels.attention.blocks import BlockConfig, Kernel, Mask, block_c
 from llmbench.kernels.attention.span import Span
 
 LOG2E = 1.4426950408889634
+MOST_IN_GRID = 65_535  # of the second and third axis. Source: CUDA C++ Programming Guide, compute capabilities
 DELTA_ROWS = 64  # of a block of the kernel that only reads: any size does
 
 
@@ -166,14 +167,24 @@ def run_backward(
 
 def precision_of(q: Tensor) -> str:
     """How fp32 operands are multiplied, as torch's own products are: `ieee`, or `tf32` where that is allowed."""
-    return "tf32" if q.dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest" else "ieee"
+    if q.dtype != torch.float32:
+        return "ieee"
+    setting = getattr(torch.backends.cuda.matmul, "fp32_precision", None)  # since torch 2.9; the old getter may raise
+    allowed = setting == "tf32" if setting is not None else torch.get_float32_matmul_precision() != "highest"
+    return "tf32" if allowed else "ieee"
 
 
 def run_first_that_fits(kernel: Kernel, p: Problem, q: Tensor, launch: Callable[[BlockConfig], None]) -> None:
     """Launches with the first configuration that the device has room for, and remembers it."""
     ran = Ran(kernel, arch_of(q.device), p.head_dim, dtype_of(q), p.mask)
-    known = _asked.get(kernel) or chosen.get(ran)
-    candidates = (known,) if known else block_config(ran.arch, ran.head_dim, ran.dtype, ran.mask, kernel)
+    if max(p.heads, p.sequences) > MOST_IN_GRID:
+        raise ValueError(
+            f"{p.heads} heads and {p.sequences} sequences: a launch takes at most {MOST_IN_GRID:,} of each"
+        )
+    precision = precision_of(q)
+    candidates = block_config(ran.arch, ran.head_dim, ran.dtype, ran.mask, kernel, precision=precision)
+    if known := _asked.get(kernel) or chosen.get(ran):
+        candidates = (known,) if kernel in _asked else tuple(dict.fromkeys([known, *candidates]))
     with on_device_of(q):
         for config in candidates:
             try:

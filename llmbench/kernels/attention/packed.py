@@ -2,7 +2,7 @@
 
 # B sequences, H query heads, G kv heads, S, K longest queries and keys, T, U query and key tokens of all, D head dim
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -29,9 +29,12 @@ def padded_attention(
     What is done where packed sequences are not understood: work and memory are those of the longest sequence, B times.
     `same` says that each sequence has as many keys as queries: padding behind needs no mask then where causal hides it.
     """
+    places_q = places(cut.cu_q, len(q_THD), cut.max_q)
+    places_k = places_q if same and cut.max_q == cut.max_k else places(cut.cu_k, len(k_UGD), cut.max_k)
+    B = len(cut.cu_q) - 1
     q_BHSD, k_BGKD, v_BGKD = (
-        pad(t, cu, longest).transpose(1, 2)
-        for t, cu, longest in ((q_THD, cut.cu_q, cut.max_q), (k_UGD, cut.cu_k, cut.max_k), (v_UGD, cut.cu_k, cut.max_k))
+        pad(t, at, B, longest).transpose(1, 2)
+        for t, at, longest in ((q_THD, places_q, cut.max_q), (k_UGD, places_k, cut.max_k), (v_UGD, places_k, cut.max_k))
     )
     alone = causal and same and window is None
     mask_B1SK = None if alone else _seen(cut, causal=causal, window=window)
@@ -39,26 +42,54 @@ def padded_attention(
     out_BHSD = F.scaled_dot_product_attention(
         q_BHSD, k_BGKD, v_BGKD, attn_mask=mask_B1SK, is_causal=alone, enable_gqa=gqa
     )
-    return unpad(out_BHSD.transpose(1, 2), cut.cu_q, len(q_THD))
+    return unpad(out_BHSD.transpose(1, 2), places_q)
 
 
-def pad(x_THD: Tensor, cu: Tensor, longest: int) -> Tensor:
-    """x_BSHD: each sequence as a row, zeros behind it."""
-    sequence_T, place_T = _places(cu, len(x_THD))
-    x_BSHD = x_THD.new_zeros(len(cu) - 1, longest, *x_THD.shape[1:])
-    return x_BSHD.index_put((sequence_T, place_T), x_THD)
-
-
-def unpad(x_BSHD: Tensor, cu: Tensor, tokens: int) -> Tensor:
-    """x_THD: the sequences without what is behind them."""
-    return x_BSHD[_places(cu, tokens)]
-
-
-def _places(cu: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
-    """Of each token its sequence and its place in it."""
+def places(cu: Tensor, tokens: int, longest: int) -> Tensor:
+    """Of each token its row in a padded batch whose rows are one below the other."""
     sequences = torch.arange(len(cu) - 1, device=cu.device)
     sequence_T = sequences.repeat_interleave(cu.diff(), output_size=tokens)
-    return sequence_T, torch.arange(tokens, device=cu.device) - cu[sequence_T]
+    return torch.arange(tokens, device=cu.device) - cu[sequence_T] + sequence_T * longest
+
+
+def pad(x_THD: Tensor, places_T: Tensor, batch: int, longest: int) -> Tensor:
+    """x_BSHD: each sequence as a row, zeros behind it."""
+    padded: Tensor = _Scatter.apply(x_THD, places_T, batch * longest)  # type: ignore[no-untyped-call]
+    return padded.view(batch, longest, *x_THD.shape[1:])
+
+
+def unpad(x_BSHD: Tensor, places_T: Tensor) -> Tensor:
+    """x_THD: the sequences without what is behind them."""
+    x_THD: Tensor = _Gather.apply(x_BSHD.flatten(0, 1), places_T)  # type: ignore[no-untyped-call]
+    return x_THD
+
+
+class _Scatter(torch.autograd.Function):
+    """Rows into places that are all different: its gradient is a gather. Source: flash-attention, bert_padding.py."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, at: Tensor, rows: int) -> Tensor:
+        ctx.save_for_backward(at)
+        return x.new_zeros(rows, *x.shape[1:]).index_copy_(0, at, x)
+
+    @staticmethod
+    def backward(ctx: Any, dout: Tensor) -> tuple[Tensor, None, None]:
+        return dout.index_select(0, *ctx.saved_tensors), None, None
+
+
+class _Gather(torch.autograd.Function):
+    """Rows from places that are all different: its gradient is a copy into them, where torch's would add and sort."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, at: Tensor) -> Tensor:
+        ctx.save_for_backward(at)
+        ctx.rows = len(x)
+        return x.index_select(0, at)
+
+    @staticmethod
+    def backward(ctx: Any, dout: Tensor) -> tuple[Tensor, None]:
+        (at,) = ctx.saved_tensors
+        return dout.new_zeros(ctx.rows, *dout.shape[1:]).index_copy_(0, at, dout), None
 
 
 def _seen(cut: Cut, *, causal: bool, window: tuple[int, int] | None) -> Tensor:

@@ -42,5 +42,7 @@ def span_of(*, causal: bool = False, window: tuple[int, int] | None = None) -> S
 
     `window` is (left, right), inclusive; a negative value is unlimited. Mistral's `sliding_window = W` is left = W - 1.
     """
+    if window is not None and (not isinstance(window, tuple | list) or len(window) != 2):
+        raise ValueError(f"window is {window!r}, wanted (left, right), a negative side unlimited")
     left, right = window if window is not None else (UNLIMITED, UNLIMITED)
     return Span(max(left, UNLIMITED), 0 if causal else max(right, UNLIMITED))

@@ -17,24 +17,25 @@ def decode_kernel(
     q_ptr, k_ptr, v_ptr, parts_ptr, part_lse_ptr, seqlens_ptr,
     keys, part_keys, group, scale,
     q_batch, q_head, k_batch, k_head, k_row, v_batch, v_head, v_row,
-    D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr, HAS_SEQLENS: tl.constexpr,
-    PRECISION: tl.constexpr,
+    D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_R: tl.constexpr, TILES: tl.constexpr, BLOCK_N: tl.constexpr,
+    HAS_SEQLENS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """One part of the keys of one kv head of one sequence; parts_BHPD is float32, its lse in base 2.
 
-    Grid: parts, kv heads, sequences.
+    Grid: parts, kv heads times the tiles of their groups, sequences.
     """
     part = tl.program_id(0)
-    kv_head = tl.program_id(1)
+    kv_head = tl.program_id(1) // TILES
+    tile = tl.program_id(1) % TILES
     sequence = tl.program_id(2)
     parts = tl.num_programs(0)
-    heads = tl.num_programs(1) * group
+    heads = tl.num_programs(1) // TILES * group
     if HAS_SEQLENS:
         keys = tl.minimum(tl.load(seqlens_ptr + sequence), keys)
     start = part * part_keys
     stop = tl.minimum(start + part_keys, keys)
 
-    rows_R = tl.arange(0, BLOCK_R)
+    rows_R = tile * BLOCK_R + tl.arange(0, BLOCK_R)
     dims_D = tl.arange(0, BLOCK_D)
     offsets_N = tl.arange(0, BLOCK_N)
     PADDED: tl.constexpr = BLOCK_D != D

@@ -34,7 +34,12 @@ attention: Op[AttentionParams] = Op(
     cost=attention_cost,
     figures=figures,
     input_names=("q", "k", "v", "cu_seqlens_q", "cu_seqlens_k"),
-    constraints=(Constraint("multiple_of", "num_heads", "num_kv_heads"),),
+    constraints=(
+        Constraint("multiple_of", "num_heads", "num_kv_heads"),
+        Constraint("only_with", "window_left", "mask", "window"),
+        Constraint("only_with", "window_right", "mask", "window"),
+        Constraint("only_with", "lengths", "layout", "varlen"),
+    ),
     doc="Scaled dot-product attention over whole sequences (training, prefill), with grouped kv heads.",
 )
 register(attention)

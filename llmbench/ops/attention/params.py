@@ -49,7 +49,7 @@ class AttentionParams:
     window_right: Annotated[int, AtLeast(-1)] = 0
     layout: Literal["dense", "varlen"] = "dense"
     lengths: Literal["equal", "uniform", "one_long", "with_empty"] = "equal"
-    logit_scale: float = 1.0
+    logit_scale: Annotated[float, AtLeast(2**-20)] = 1.0
 
     @property
     def keys(self) -> int:

@@ -37,7 +37,8 @@ _RATIOS = {
 _TITLES = {
     "flop_per_s": "FLOP rate", "bytes_per_s": "memory traffic", "tokens_per_s": "tokens", "speedup": "speed-up",
     "flop_peak_fraction": "share of peak FLOP/s", "bytes_peak_fraction": "share of peak bandwidth",
-    "intensity": "arithmetic intensity",
+    "intensity": "arithmetic intensity", "ideal_speedup": "ideal speed-up", "rel_error": "relative error",
+    "max_error": "largest error", "kv_cache": "KV cache", "kv_cache_reduction": "reduction of the KV cache",
 }  # fmt: skip
 
 

@@ -46,6 +46,7 @@ def _curves(spec: PanelSpec, data: PageData, y_name: str, *, bars: bool) -> Draw
     points = data.chosen(spec.where, (spec.x, spec.y, color, spec.facet, spec.row))
     x_name = default_x(spec, data, points)
     x, y = quantity(x_name, points, log=log_of(spec, "x")), quantity(y_name, points, log=log_of(spec, "y"))
+    y = replace(y, span=None) if spec.diagonal else y  # what is possible has its place too
     title = f"{y.words[:1].upper()}{y.words[1:]} by {x.words}"
     placed = [p for p in points if x.has(p) and y.has(p)]
     if not placed:
