@@ -53,10 +53,10 @@ def test_the_op_runs(llmbench: Callable[..., object], tmp_path: Path) -> None:
 def test_the_kernels_are_called_as_the_readme_says() -> None:
     if not interprets():
         pytest.skip("a GPU is here: tests/gpu runs the kernels on it")
-    q_BHSD, k_BGSD, lengths = torch.randn(1, 4, 20, 16), torch.randn(1, 2, 20, 16), torch.tensor([0, 7, 20])
+    q_BHSD, k_BGKD, lengths = torch.randn(1, 4, 20, 16), torch.randn(1, 2, 20, 16), torch.tensor([0, 7, 20])
     given = {
-        "q_BHSD": q_BHSD, "k_BGSD": k_BGSD, "v_BGSD": k_BGSD, "q_THD": q_BHSD[0].transpose(0, 1),
-        "k_TGD": k_BGSD[0].transpose(0, 1), "v_TGD": k_BGSD[0].transpose(0, 1), "cu_seqlens": lengths.int(),
+        "q_BHSD": q_BHSD, "k_BGKD": k_BGKD, "v_BGKD": k_BGKD, "q_THD": q_BHSD[0].transpose(0, 1),
+        "k_UGD": k_BGKD[0].transpose(0, 1), "v_UGD": k_BGKD[0].transpose(0, 1), "cu_seqlens": lengths.int(),
         "longest": 13, "q_BHD": q_BHSD[:, :, 0],
     }  # fmt: skip
     exec(block("python", "from llmbench.kernels.attention"), given)

@@ -237,3 +237,16 @@ def test_launches_are_bars_as_a_whole_and_stacked_by_kernel() -> None:
     assert drawn("kind: bars, y: launches").why_empty == (
         "No case has launches: the suite does not ask for the probe kernels."
     )
+
+
+def test_a_diagonal_says_what_is_possible() -> None:
+    suite = sized_suite()
+    rows = sized_rows(suite)
+    rows += [make_row(c, metric="ideal_speedup", value=2.0 + i) for i, c in enumerate(cases_of(suite))]
+    spec = "kind: sweep, x: ideal_speedup, y: speedup, log: [x, y]"
+    plain = drawn(spec, [make_run(rows, suite)])
+    panel = drawn(f"{spec}, diagonal: true", [make_run(rows, suite)])
+    lines = [t.data for t in panel.traces if t.data["mode"] == "lines"]
+    assert len(panel.traces) == len(plain.traces) + 1 and len(lines) == 1
+    assert lines[0]["x"] == lines[0]["y"] == [min(lines[0]["x"]), max(lines[0]["x"])]
+    assert lines[0]["name"] == "speed-up = ideal speed-up"

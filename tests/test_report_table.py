@@ -214,3 +214,23 @@ def test_nothing_measured_is_said():
     text = printed([make_row_like(r) for r in timed()])
     assert "Nothing could be measured." in text
     assert "no module named flex" in text
+
+
+def test_what_implementations_chose_stands_below_the_table():
+    cases = cases_of(make_suite())
+    rows = [time_row(c, samples=[1e-3] * 8, config="64x32" if c.impl == cases[0].impl else None) for c in cases]
+    text = printed(rows)
+    assert f"Chosen\n  {cases[0].impl}: 64x32" in text
+    rows = [replace(r, config=f"{i} wide" if r.config else None) for i, r in enumerate(rows)]
+    assert printed(rows).count(f"  {cases[0].impl} (") == sum(r.config is not None for r in rows) > 1
+    assert "Chosen" not in printed(timed())
+
+
+def test_errors_have_a_column_where_nothing_is_compared():
+    suite = make_suite(baseline={})
+    rows = []
+    for case in cases_of(suite):
+        rows += [time_row(case, samples=[1e-3] * 8), make_row(case, metric="rel_error", value=1.25e-7)]
+    text = printed(rows, suite=suite)
+    assert "rel error" in text and "1.2e-07" in text
+    assert "rel error" not in printed(rows)

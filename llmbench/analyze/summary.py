@@ -68,6 +68,7 @@ class Line:
     order: str | None
     grad: str | None
     check_kind: str | None
+    config: str | None  # what autotuning, or the implementation, chose
     flags: tuple[Flag, ...]
     best: bool = False  # has the least time of its point, or cannot be told from it, where there are several
 
@@ -200,6 +201,7 @@ def _line(rows: list[Row], baselines: Sequence[list[Row]], suite: Suite, names: 
         order=_said([r.order for r in rows]),
         grad=_said([r.grad for r in rows]),
         check_kind=_said([r.check_kind for r in rows]),
+        config=_said([r.config for r in rows]),
         flags=tuple(_flags(rows, times, time_s, suite)) if time_s is not None else (),
     )
 

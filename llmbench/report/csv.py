@@ -43,7 +43,7 @@ def _cells(line: Line) -> Iterator[tuple[str, object]]:
     yield from _estimate("speedup", Estimate(ratio.value, ratio.low, ratio.high) if ratio else None)
     yield from {"speedup_pairs": ratio.pairs if ratio else "", "speedup_paired": ratio.paired if ratio else ""}.items()
     yield from {"max_error": _number(line.max_error), "rel_error": _number(line.rel_error)}.items()
-    for name in ("n", "processes", "stop_reason", "timer", "order", "grad", "check_kind", "best"):
+    for name in ("n", "processes", "stop_reason", "timer", "order", "grad", "check_kind", "config", "best"):
         yield name, getattr(line, name)
     yield "flags", " ".join(f.name for f in line.flags)
 

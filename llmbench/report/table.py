@@ -15,6 +15,7 @@ from llmbench.report.words import (
     Columns,
     asides,
     cells_of,
+    choices,
     columns_of,
     heading,
     legend,
@@ -30,7 +31,14 @@ from llmbench.report.words import (
 )
 
 GAP = "  "
-GIVEN_UP = ("interval", "tokens", "peak", "memory", "spread")  # columns that a narrow terminal goes without, in order
+GIVEN_UP = (
+    "interval",
+    "tokens",
+    "peak",
+    "memory",
+    "spread",
+    "error",
+)  # columns that a narrow terminal goes without, in order
 NAME_SHARE = 0.4  # of the width that names may take
 STATUS_STYLES = {"skipped": "dim", "unavailable": "dim", "inferred": "yellow", "oom": "yellow"}
 
@@ -73,6 +81,12 @@ def show(summary: Summary, console: Console) -> None:
     how = [*legend(summary, columns), *([letters_legend(summary.lines)] if layout.letters else [])]
     for text in _tail(how if columns.headings else [], found, console):
         _put(console, text)
+    chosen = choices(summary)
+    if chosen:
+        _put(console, Text("\nChosen", style="bold"))
+    for name, config in chosen:
+        for text in _hanging(Text(GAP), Text(f"{one_line(name)}: {one_line(config)}"), console):
+            _put(console, text)
 
 
 def _put(console: Console, *lines: Text) -> None:

@@ -83,6 +83,7 @@ def columns_of(summary: Summary) -> Columns:
         "rate": (scale.unit, bool(rates)),
         "peak": ("% peak", any(peak_of(line, by_flop=by_flop) is not None for line in timed)),
         "tokens": ("tokens/s", training and any(line.rates.tokens_per_s for line in timed)),
+        "error": ("rel error", not summary.facts.baseline and any(line.rel_error for line in timed)),
         "memory": ("peak mem", any(line.peak_memory for line in timed)),
         "speedup": ("speed-up", any(line.speedup for line in timed)),
         "interval": ("95 % CI", any(line.speedup and line.speedup.low is not None for line in timed)),
@@ -100,6 +101,7 @@ def cells_of(line: Line, columns: Columns, *, time_unit: Scale) -> dict[str, str
         "rate": "" if rate is None else scaled(rate.value, columns.rate, 3, unit=False),
         "peak": percent_text(peak_of(line, by_flop=columns.by_flop), 1),
         "tokens": "" if tokens is None else digits(tokens.value),
+        "error": "" if line.rel_error is None else f"{line.rel_error:.1e}",
         "memory": bytes_text(line.peak_memory and line.peak_memory.value),
         "speedup": ("baseline" if line.is_baseline else "") if ratio is None else _ratio(ratio.value, ratio.paired),
         "interval": ""
@@ -187,6 +189,21 @@ def asides(summary: Summary) -> list[Aside]:
             told=frozenset(x.case_id for x in lines if x.why == lines[0].why),
         )
         for (name, status, _), lines in groups.items()
+    ]
+
+
+def choices(summary: Summary) -> list[tuple[str, str]]:
+    """What implementations chose, each choice once: the name, with the cases that share it, and the choice."""
+    groups: dict[tuple[str, str], list[Mapping[str, Scalar]]] = {}
+    cases: dict[str, list[Mapping[str, Scalar]]] = {}
+    for line in summary.lines:
+        if line.config:
+            facts = {k: v for k, v in {**line.point, **line.variant}.items() if k != "impl"}
+            groups.setdefault((line.impl, line.config), []).append(facts)
+            cases.setdefault(line.impl, []).append(facts)
+    wheres = (which(found, cases[impl]) if len(found) < len(cases[impl]) else "" for (impl, _), found in groups.items())
+    return [
+        (f"{impl} ({where})" if where else impl, config) for (impl, config), where in zip(groups, wheres, strict=True)
     ]
 
 

@@ -43,6 +43,7 @@ class Row:
     order: str | None
     grad: str | None
     check_kind: str | None
+    config: str | None
     impl_hash: str | None
     flop: float | None
     bytes: float | None
