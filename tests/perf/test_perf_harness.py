@@ -56,7 +56,7 @@ def test_the_shape_of_fifty_samples(benchmark: BenchmarkFixture) -> None:
 
 def test_loading_and_expanding_the_attention_suite(benchmark: BenchmarkFixture) -> None:
     points = benchmark(lambda: expand(load("attention", CPU)))
-    assert sum(len(p.cases) for p in points) == 240
+    assert sum(len(p.cases) for p in points) == 264
 
 
 def test_a_record_through_the_codec(benchmark: BenchmarkFixture) -> None:
