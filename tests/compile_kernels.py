@@ -1,8 +1,8 @@
 """What our Triton kernels compile to, without a GPU: `python tests/compile_kernels.py > tests/data/kernels.json`.
 
-Each block configuration that is shipped (with `--first`: that is tried first), for sm_80 and sm_90: registers, bytes
-that spill (by ptxas), shared memory, and whether the PTX multiplies by wgmma. A program of its own, since Triton
-compiles for one driver a process.
+Each block configuration that is shipped for bfloat16 (with `--first`: that is tried first), on sm_80 and sm_90, at head
+dims that need no padding: registers, bytes that spill (by ptxas), shared memory, and whether the PTX multiplies by
+wgmma. A program of its own, since Triton compiles for one driver a process.
 """
 
 import json

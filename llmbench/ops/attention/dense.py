@@ -26,7 +26,7 @@ class _Pinned:
 
     backend: SDPBackend
     causal: bool
-    mask: Tensor | None = None  # seen_SK, where `causal` cannot say it
+    mask: Tensor | None = None  # additive, where `causal` cannot say it
     repeat_kv: bool = False
 
     def __call__(self, q_BHSD: Tensor, k_BGSD: Tensor, v_BGSD: Tensor) -> Tensor:
@@ -153,8 +153,17 @@ def _sdpa(p: AttentionParams, backend: SDPBackend, *, masks: bool = False, repea
     if not masks:
         what = "has no sliding window" if p.mask == "window" else "aligns causal masks top-left, wrong for kv_len"
         raise Unavailable(f"torch's SDPA on {backend.name} {what}")
-    seen_SK = ~hidden(p.span, p.seq_len, p.keys, torch.get_default_device())
-    return _Pinned(backend, False, mask=seen_SK, repeat_kv=repeat_kv)
+    return _Pinned(backend, False, mask=additive_mask(p, p.seq_len, p.keys), repeat_kv=repeat_kv)
+
+
+def additive_mask(p: AttentionParams, queries: int, keys: int) -> Tensor:
+    """mask_SK: 0 where a query sees a key, else -inf, in the dtype of the case.
+
+    torch makes a boolean mask into this in each call, which would be part of the time.
+    """
+    device = torch.get_default_device()
+    mask_SK = torch.zeros(queries, keys, dtype=getattr(torch, p.dtype), device=device)
+    return mask_SK.masked_fill_(hidden(p.span, queries, keys, device), -torch.inf)
 
 
 def pinned(backend: SDPBackend, *, repeat_kv: bool = False) -> Attend:

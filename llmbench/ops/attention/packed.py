@@ -12,10 +12,9 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 
 from llmbench.kernels.attention import flash_attention, flash_attention_varlen
 from llmbench.kernels.attention.launch import chosen
-from llmbench.kernels.attention.naive import hidden
 from llmbench.kernels.attention.packed import Cut, padded_attention
 from llmbench.ops.attention.definition import Attend, attention
-from llmbench.ops.attention.dense import flash_attn_masking, half_only
+from llmbench.ops.attention.dense import additive_mask, flash_attn_masking, half_only
 from llmbench.ops.attention.params import AttentionParams, cu_seqlens
 from llmbench.ops.op import Unavailable
 
@@ -47,7 +46,10 @@ class _Told:
 
 @attention.impl("flex", needs=["inductor"], backward_on=["cuda"], compiled=True)
 def flex(p: AttentionParams) -> Attend:
-    """FlexAttention, compiled, with a block mask where there is one. Source: torch.nn.attention.flex_attention."""
+    """FlexAttention, compiled, with a block mask where there is one. Source: torch.nn.attention.flex_attention.
+
+    The block mask is made in set-up, outside of the time, also that of packed sequences, which changes with each batch.
+    """
     attend, block_mask = torch.compile(flex_attention, dynamic=False, fullgraph=True), _block_mask(p)
     gqa = p.num_heads != p.num_kv_heads
     if not p.varlen:
@@ -92,7 +94,10 @@ def _block_mask(p: AttentionParams) -> BlockMask | None:
 
 @attention.impl("varlen_loop")
 def varlen_loop(p: AttentionParams) -> Attend:
-    """torch's SDPA, called for each sequence by itself. Source: torch scaled_dot_product_attention."""
+    """torch's SDPA, called for each sequence by itself. Source: torch scaled_dot_product_attention.
+
+    The lengths are known to the host beforehand: waiting for the device to tell them is not in the time.
+    """
     packed_only(p)
     calls = [_sdpa_call(p, q, k) for q, k in p.seqlens]
     q_ends, k_ends = ([0, *accumulate(lengths[i] for lengths in p.seqlens)] for i in (0, 1))
@@ -112,7 +117,7 @@ def _sdpa_call(p: AttentionParams, queries: int, keys: int) -> Callable[..., Ten
     gqa, top_left = p.num_heads != p.num_kv_heads, p.mask == "causal" and queries == keys
     mask_SK = None
     if p.mask != "full" and not top_left:
-        mask_SK = ~hidden(p.span, queries, keys, torch.get_default_device())
+        mask_SK = additive_mask(p, queries, keys)
     return lambda q, k, v: F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask_SK, is_causal=top_left, enable_gqa=gqa
     )
