@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 import triton
-from triton.backends.compiler import GPUTarget
+from made_up_gpu import MadeUpGpu
 
 from llmbench.kernels.attention.blocks import BlockConfig, block_config, padded_head_dim
 from llmbench.kernels.attention.triton_backward import dkdv_kernel, dq_kernel
@@ -26,28 +26,6 @@ from llmbench.kernels.attention.triton_forward import forward_kernel
 ARCHS = ("sm80", "sm90")
 HEAD_DIMS = (64, 128, 256)
 GROUP = 4
-
-
-class Driver:
-    """As much of a driver as compiling asks for."""
-
-    def __init__(self, arch: str) -> None:
-        self.target = GPUTarget("cuda", int(arch.removeprefix("sm")), 32)
-
-    def get_current_target(self) -> GPUTarget:
-        return self.target
-
-    def get_current_device(self) -> int:
-        return 0
-
-    def get_current_stream(self, device: int) -> int:
-        return 0
-
-    def get_active_torch_device(self) -> torch.device:
-        return torch.device("cpu")
-
-    def get_device_interface(self) -> Any:
-        return torch.cpu
 
 
 class Resources(NamedTuple):
@@ -66,7 +44,7 @@ class Resources(NamedTuple):
 
 def of_arch(arch: str, candidates: int | None = None) -> Iterator[Resources]:
     """The resources of the candidates (the first so many) of every kernel."""
-    triton.runtime.driver.set_active(Driver(arch))
+    triton.runtime.driver.set_active(MadeUpGpu(int(arch.removeprefix("sm"))))
     for head_dim in HEAD_DIMS:
         for mask in ("full", "causal", "window"):
             for kernel in ("forward", "dkdv", "dq"):

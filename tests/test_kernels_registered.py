@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from llmbench.kernels.attention import flash_attention, flash_attention_varlen, flash_decode
-from llmbench.kernels.attention.launch import interprets
+from llmbench.kernels.attention import BlockConfig, flash_attention, flash_attention_varlen, flash_decode
+from llmbench.kernels.attention.launch import blocks_text, interprets, using
 from llmbench.kernels.attention.span import Span
 
 if not interprets():
@@ -78,3 +79,30 @@ def test_autocast_casts_its_inputs_as_those_of_torchs_own() -> None:
     q, k, v = dense(grad=False)
     with torch.autocast("cpu", dtype=torch.float16):
         assert flash_attention(q, k.half(), v).dtype == torch.float16
+
+
+def test_other_lengths_and_windows_do_not_compile_anew() -> None:
+    counted = CompileCounter()
+    packed_call = torch.compile(
+        lambda q, longest: flash_attention_varlen(q, q, q, CU, CU, longest, longest, window=(7, 0)), backend=counted,
+        dynamic=True,
+    )  # fmt: skip
+    decode = torch.compile(lambda q, k: flash_decode(q, k, k), backend=counted, dynamic=True)
+    q = packed()[0].detach()[:, :2]
+    for longest in (21, 22, 25, 40):
+        packed_call(q, longest)
+    assert counted.frame_count <= 2
+    for keys in (100, 600, 1100, 3000):
+        decode(torch.zeros(1, 2, 16), torch.zeros(1, 1, keys, 16))
+    assert counted.frame_count <= 4
+
+
+def test_the_blocks_that_are_told_are_those_of_the_problem() -> None:
+    small = {"head_dim": 16, "dtype": "float32"}
+    flash_attention(*dense(grad=False), causal=True)
+    with using(forward=BlockConfig(32, 16, 4, 1)):
+        flash_attention(*dense(grad=False), causal=True)
+        assert blocks_text(("forward", "dq"), **small, mask="causal") == "forward 32x16 4 warps 1 stages"
+    flash_attention(*(t[..., :8] for t in dense(grad=False)))
+    assert blocks_text(("forward",), **small, mask="causal") == "forward 64x64 4 warps 1 stages"
+    assert blocks_text(("forward",), head_dim=17, dtype="float32", mask="causal") == ""

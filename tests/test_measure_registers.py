@@ -12,35 +12,24 @@ from llmbench.measure.registers import Resources, triton_resources
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
 from example_kernel import double  # noqa: E402
-from triton.backends.compiler import GPUTarget  # noqa: E402
+from made_up_gpu import MadeUpGpu  # noqa: E402
 from triton.runtime.jit import JITFunction  # noqa: E402
 
 HEURISTICS = "torch._inductor.runtime.triton_heuristics"
 
 
-class MadeUpH100:
-    """A driver of a device that is not there: kernels are compiled for sm90, loaded and launched in name only."""
+class MadeUpH100(MadeUpGpu):
+    """Kernels are loaded and launched in name only."""
 
     launcher_cls = staticmethod(lambda src, metadata: lambda *args: None)
 
     def __init__(self, registers: Iterator[tuple[int, int]]) -> None:
+        super().__init__(90)
         loaded = lambda *args: ("module", "function", *next(registers), 1024)  # noqa: E731
         properties = {"max_shared_mem": 232_448}
         self.utils = SimpleNamespace(
             load_binary=loaded, get_device_properties=lambda device: properties, unload_module=lambda module: None
         )
-
-    def get_current_target(self) -> GPUTarget:
-        return GPUTarget("cuda", 90, 32)
-
-    def get_current_device(self) -> int:
-        return 0
-
-    def get_current_stream(self, device: int) -> int:
-        return 0
-
-    def get_active_torch_device(self) -> torch.device:
-        return torch.device("cpu")
 
 
 @pytest.fixture

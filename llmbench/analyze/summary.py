@@ -241,7 +241,7 @@ def _flags(rows: Sequence[Row], times: Sequence[Row], time_s: Estimate, suite: S
     if any((r.n or 0) < MIN_SAMPLES for r in times):
         found.append(Flag("few_samples"))
     marks = [mark for r in times for mark in r.sample_flags or []]
-    for name in SAMPLE_FLAGS:
+    for name in SAMPLE_FLAGS if any(marks) else ():
         touched = sum(name in mark.split(",") for mark in marks)
         if touched:
             found.append(Flag(name, touched / len(marks)))

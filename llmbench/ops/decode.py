@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from torch.nn.attention import SDPBackend
 
 from llmbench.kernels.attention import flash_decode, naive_attention, tiled_attention
-from llmbench.kernels.attention.launch import chosen
+from llmbench.kernels.attention.launch import blocks_text
 from llmbench.ops.attention import AttentionParams
 from llmbench.ops.attention.dense import pinned
 from llmbench.ops.attention.oracle import oracle as attention_oracle
@@ -141,17 +141,20 @@ def flash_attn(p: DecodeParams) -> Attend:
 
 
 class _Split:
-    """Our kernel, and the blocks that it ran with."""
+    """Our kernel for a case, and the blocks that it ran it with."""
+
+    def __init__(self, p: DecodeParams) -> None:
+        self._p = p
 
     def __call__(self, q_BH1D: Tensor, k_BGKD: Tensor, v_BGKD: Tensor) -> Tensor:
         return flash_decode(q_BH1D.squeeze(2), k_BGKD, v_BGKD).unsqueeze(2)
 
     def config(self) -> str:
-        """`decode 16x128 4 warps 3 stages`, the last that ran."""
-        return ", ".join(f"decode {blocks}" for ran, blocks in chosen.items() if ran.kernel == "decode")
+        """`decode 16x128 4 warps 3 stages`"""
+        return blocks_text(("decode",), head_dim=self._p.head_dim, dtype=self._p.dtype, mask="full")
 
 
 @decode.impl("triton_decode", needs=["triton_gpu"])
 def triton_decode(p: DecodeParams) -> Attend:
     """Our split-KV kernel in Triton, the heads of a group packed. Source: llmbench.kernels.attention.decode."""
-    return _Split()
+    return _Split(p)

@@ -40,6 +40,7 @@ GIVEN_UP = (
     "error",
 )  # columns that a narrow terminal goes without, in order
 NAME_SHARE = 0.4  # of the width that names may take
+Spans = list[tuple[str, str]]  # a line: texts with their styles
 STATUS_STYLES = {"skipped": "dim", "unavailable": "dim", "inferred": "yellow", "oom": "yellow"}
 
 
@@ -75,7 +76,7 @@ def show(summary: Summary, console: Console) -> None:
     found = asides(summary)
     told = told_below(found)
     for point in points:
-        _put(console, Text(), *_block(point, cells, columns, layout, told))
+        _put_rows(console, [[], *_block(point, cells, columns, layout, told)])
     if not points:
         _put(console, Text("\nNothing could be measured."))
     how = [*legend(summary, columns), *([letters_legend(summary.lines)] if layout.letters else [])]
@@ -90,17 +91,22 @@ def show(summary: Summary, console: Console) -> None:
 
 
 def _put(console: Console, *lines: Text) -> None:
-    """Prints the lines at once: a call of `print` costs half a millisecond, and a large run has 50,000 lines.
-
-    A file or a pipe gets their text as it is, which is twice as fast.
-    """
     for line in lines:
         line.rstrip()
+        console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+
+
+def _put_rows(console: Console, rows: Sequence[Spans]) -> None:
+    """Prints the rows of a point at once: a call of `print` costs half a millisecond, and a large run has 50,000 lines.
+
+    A file or a pipe gets their text as it is, without a detour by rich, which takes several times as long.
+    """
     if console.color_system is None and not console.is_terminal:
         width = console.width
-        console.file.write("".join(f"{_fitted_end(line.plain, width)}\n" for line in lines))
+        texts = ("".join(text for text, _ in spans).rstrip() for spans in rows)
+        console.file.write("".join(f"{_fitted_end(text, width)}\n" for text in texts))
         return
-    console.print(Text("\n").join(lines), no_wrap=True, overflow="ellipsis", crop=True)
+    _put(console, Text("\n").join(Text.assemble(*spans) for spans in rows))
 
 
 def _fitted_end(text: str, width: int) -> str:
@@ -164,38 +170,38 @@ def _block(
     columns: Columns,
     layout: _Layout,
     told: Collection[str],
-) -> Iterator[Text]:
+) -> Iterator[Spans]:
     title = one_line(title_of(point[0]))
     headings = "".join(GAP + columns.headings[key].rjust(width) for key, width in layout.widths.items())
     if cell_len(title) > layout.name_width + len(GAP):
-        yield Text(title, style="bold")
+        yield [(title, "bold")]
         title = ""
     if any(line.status == "ok" for line in point):
-        yield Text.assemble((set_cell_size(title, layout.name_width + len(GAP)), "bold"), (headings, "dim"))
+        yield [(set_cell_size(title, layout.name_width + len(GAP)), "bold"), (headings, "dim")]
     elif title:
-        yield Text(title, style="bold")
+        yield [(title, "bold")]
     for line in point:
         name = _fitted(one_line(name_of(line)), layout.name_width)
         if line.status == "ok":
             yield from _rows(line, name, cells[line.case_id], layout)
         else:
             style = STATUS_STYLES.get(line.status, "red")
-            yield Text.assemble(GAP, (name, "dim"), GAP, (one_line(status_of(line, told)), style))
+            yield [(GAP, ""), (name, "dim"), (GAP, ""), (one_line(status_of(line, told)), style)]
 
 
-def _rows(line: Line, name: str, cells: dict[str, str], layout: _Layout) -> Iterator[Text]:
+def _rows(line: Line, name: str, cells: dict[str, str], layout: _Layout) -> Iterator[Spans]:
     parts = ["* " if line.best else GAP, name]
     for key, width in layout.widths.items():
         cell = _compact(cells[key]) if layout.compact and key == "interval" else cells[key]
         parts.append(GAP + " " * (width - cell_len(cell)) + cell)
-    text = Text("".join(parts), style="bold green" if line.best else "")
+    row = ("".join(parts), "bold green" if line.best else "")
     notes = letters_of(line) if layout.letters else _words(line)
     if notes and _room(notes) <= layout.left:
-        yield text.append(GAP + notes, style="not bold yellow")
+        yield [row, (GAP + notes, "yellow")]
         return
-    yield text
+    yield [row]
     if notes:
-        yield Text(GAP * 2 + notes, style="yellow")
+        yield [(GAP * 2 + notes, "yellow")]
 
 
 def _words(line: Line) -> str:

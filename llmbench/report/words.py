@@ -128,12 +128,12 @@ def peak_of(line: Line, *, by_flop: bool) -> float | None:
 
 def notes_of(line: Line) -> list[str]:
     """What weakens the numbers of a line, in a word or two each."""
-    return [f"{word} {_size(word, share)}".rstrip() for word, share in _weak(line)]
+    return [f"{word} {_size(word, share)}".rstrip() for word, share in _weak(line)] if _is_weak(line) else []
 
 
 def letters_of(line: Line) -> str:
     """The same, a letter each, for where there is no room: `np`."""
-    return "".join(word[0] for word, _ in _weak(line))
+    return "".join(word[0] for word, _ in _weak(line)) if _is_weak(line) else ""
 
 
 def letters_legend(lines: Iterable[Line]) -> str:
@@ -144,6 +144,10 @@ def letters_legend(lines: Iterable[Line]) -> str:
     return ", ".join(
         f"{w[0]} {w}" + (f" (up to {size})" if (size := _size(w, most)) else "") for w, most in found.items()
     )
+
+
+def _is_weak(line: Line) -> bool:
+    return bool(line.flags) or line.grad == "off"
 
 
 def _weak(line: Line) -> Iterator[tuple[str, float | None]]:

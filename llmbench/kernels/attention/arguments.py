@@ -4,15 +4,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
-from llmbench.kernels.attention.span import Span
-
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 MOST_HEAD_DIM = 256
-
-
-def limited(span: Span, most: int) -> Span:
-    """The span with sides of at most all there is: places are counted in 32 bits."""
-    return Span(*(side if side < 0 else min(side, most) for side in span))
 
 
 def autocast(*tensors: Tensor) -> tuple[Tensor, ...]:

@@ -7,9 +7,10 @@ backward; cuDNN release notes), not by measurements on each device: `llmbench ru
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from llmbench.kernels.attention.blocks import ITEM_BYTES, Mask
+from llmbench.kernels.attention.blocks import ITEM_BYTES
+from llmbench.kernels.attention.span import Mask
 
 Backend = Literal[
     "flash_attn4", "flash_attn", "sdpa_cudnn", "sdpa_flash", "triton_flash", "sdpa_efficient", "flex", "sdpa_math",
@@ -17,7 +18,6 @@ Backend = Literal[
 ]  # fmt: skip
 
 
-MASKS = ("full", "causal", "window")
 PACKAGES = ("triton", "flash-attn", "flash-attn-4")
 
 
@@ -36,7 +36,7 @@ class AttentionCase:
     backward: bool = True
 
     def __post_init__(self) -> None:
-        for name, value, known in (("dtype", self.dtype, ITEM_BYTES), ("mask", self.mask, MASKS)):
+        for name, value, known in (("dtype", self.dtype, ITEM_BYTES), ("mask", self.mask, get_args(Mask))):
             if value not in known:
                 raise ValueError(f"{name} is {value!r}, wanted one of {', '.join(known)}")
         if self.num_kv_heads < 1 or self.num_heads % self.num_kv_heads:

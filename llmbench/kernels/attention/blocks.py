@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from llmbench.kernels.attention.span import Mask
+
 Kernel = Literal["forward", "dkdv", "dq", "decode"]
-Mask = Literal["full", "causal", "window"]
 
 KIB = 1024
 SHARED_BYTES = {

@@ -12,7 +12,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
-from llmbench.kernels.attention.arguments import autocast, check, check_cuts, limited, positive
+from llmbench.kernels.attention.arguments import autocast, check, check_cuts, positive
 from llmbench.kernels.attention.launch import Problem, check_device, run_backward, run_forward
 from llmbench.kernels.attention.span import Span, span_of
 
@@ -44,7 +44,7 @@ def flash_attention(
     q_BHSD, k_BGKD, v_BGKD = autocast(q_BHSD, k_BGKD, v_BGKD)
     check(q_BHSD, k_BGKD, v_BGKD, ndim=4)
     q_BHSD, scale = positive(q_BHSD, scale)
-    left, right = limited(span_of(causal=causal, window=window), q_BHSD.shape[2] + k_BGKD.shape[2])
+    left, right = span_of(causal=causal, window=window)
     out_BHSD, lse_BHS = torch.ops.llmbench.flash_attention(q_BHSD, k_BGKD, v_BGKD, scale, left, right)
     return (out_BHSD, lse_BHS) if return_lse else out_BHSD
 
@@ -80,7 +80,7 @@ def flash_attention_varlen(
     if len(cu_seqlens_q) != len(cu_seqlens_k):
         raise ValueError(f"cu_seqlens_q has {len(cu_seqlens_q)} entries, cu_seqlens_k {len(cu_seqlens_k)}")
     q_THD, scale = positive(q_THD, scale)
-    left, right = limited(span_of(causal=causal, window=window), max_seqlen_q + max_seqlen_k)
+    left, right = span_of(causal=causal, window=window)
     out_THD, lse_HT = torch.ops.llmbench.flash_attention_varlen(
         q_THD, k_UGD, v_UGD, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, scale, left, right
     )
@@ -100,7 +100,8 @@ def _like(t: Tensor) -> Tensor:
 
 def _dense(q: Tensor, k: Tensor, scale: float, left: int, right: int) -> Problem:
     B, H, S, D = q.shape
-    return Problem(B, S, k.shape[2], H, k.shape[1], D, Span(left, right), scale)
+    K = k.shape[2]
+    return Problem(B, S, K, H, k.shape[1], D, Span(left, right).within(S + K), scale)
 
 
 def _varlen(
@@ -108,7 +109,8 @@ def _varlen(
 ) -> Problem:
     _, H, D = q.shape
     cuts = cu_q.contiguous(), cu_k.contiguous()
-    return Problem(len(cu_q) - 1, max_q, max_k, H, k.shape[1], D, Span(left, right), scale, *cuts)
+    span = Span(left, right).within(max_q + max_k)
+    return Problem(len(cu_q) - 1, max_q, max_k, H, k.shape[1], D, span, scale, *cuts)
 
 
 def _forward(problem: Problem, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

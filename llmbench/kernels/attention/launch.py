@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from llmbench.kernels.attention.blocks import BlockConfig, Kernel, Mask, block_config, padded_head_dim
-from llmbench.kernels.attention.span import Span
+from llmbench.kernels.attention.blocks import BlockConfig, Kernel, block_config, padded_head_dim
+from llmbench.kernels.attention.span import Mask, Span
 
 LOG2E = 1.4426950408889634
 MOST_IN_GRID = 65_535  # of the second and third axis. Source: CUDA C++ Programming Guide, compute capabilities
@@ -35,11 +35,6 @@ class Problem(NamedTuple):
     cu_q: Tensor | None = None
     cu_k: Tensor | None = None
 
-    @property
-    def mask(self) -> Mask:
-        """The span as the table of block configurations has it."""
-        return "full" if self.span.is_full else "causal" if self.span == Span(right=0) else "window"
-
 
 class Ran(NamedTuple):
     """What a choice of blocks depends on."""
@@ -49,10 +44,11 @@ class Ran(NamedTuple):
     head_dim: int
     dtype: str
     mask: Mask
+    precision: str
 
 
 chosen: dict[Ran, BlockConfig] = {}
-"""The configurations that ran, the last of each kind of problem; `using` leaves its own here too."""
+"""The configurations that ran, the last of each kind of problem."""
 _asked: dict[Kernel, BlockConfig] = {}
 
 
@@ -68,6 +64,12 @@ def using(**blocks: BlockConfig) -> Iterator[None]:
         for now, then in zip((_asked, chosen), before, strict=True):
             now.clear()  # type: ignore[attr-defined]
             now.update(then)  # type: ignore[attr-defined]
+
+
+def blocks_text(kernels: Sequence[Kernel], *, head_dim: int, dtype: str, mask: Mask) -> str:
+    """`forward 128x64 4 warps 3 stages, dkdv ...`: the blocks with which these kernels ran such problems."""
+    ran = [(r.kernel, c) for r, c in chosen.items() if (r.head_dim, r.dtype, r.mask) == (head_dim, dtype, mask)]
+    return ", ".join(f"{kernel} {blocks}" for kernel, blocks in ran if kernel in kernels)
 
 
 @lru_cache
@@ -176,25 +178,34 @@ def precision_of(q: Tensor) -> str:
 
 def run_first_that_fits(kernel: Kernel, p: Problem, q: Tensor, launch: Callable[[BlockConfig], None]) -> None:
     """Launches with the first configuration that the device has room for, and remembers it."""
-    ran = Ran(kernel, arch_of(q.device), p.head_dim, dtype_of(q), p.mask)
     if max(p.heads, p.sequences) > MOST_IN_GRID:
         raise ValueError(
             f"{p.heads} heads and {p.sequences} sequences: a launch takes at most {MOST_IN_GRID:,} of each"
         )
-    precision = precision_of(q)
-    candidates = block_config(ran.arch, ran.head_dim, ran.dtype, ran.mask, kernel, precision=precision)
-    if known := _asked.get(kernel) or chosen.get(ran):
-        candidates = (known,) if kernel in _asked else tuple(dict.fromkeys([known, *candidates]))
+    ran = Ran(kernel, arch_of(q.device), p.head_dim, dtype_of(q), p.span.mask, precision_of(q))
+    failed: Exception | None = None
     with on_device_of(q):
-        for config in candidates:
+        for config in _candidates(ran):
             try:
                 launch(config)
             except _out_of_resources() as e:
-                if config is candidates[-1]:
-                    raise RuntimeError(f"no block configuration of {kernel} fits {ran.arch}: {e}") from e
+                failed = e
                 continue
             chosen[ran] = config
             return
+    raise RuntimeError(f"no block configuration of {kernel} fits {ran.arch}: {failed}") from failed
+
+
+def _candidates(ran: Ran) -> Iterator[BlockConfig]:
+    """What `using` asks for, alone; else what ran before, which costs no look at the table, then what the table has."""
+    if ran.kernel in _asked:
+        yield _asked[ran.kernel]
+        return
+    known = chosen.get(ran)
+    if known is not None:
+        yield known
+    table = block_config(ran.arch, ran.head_dim, ran.dtype, ran.mask, ran.kernel, precision=ran.precision)
+    yield from (c for c in table if c != known)
 
 
 @lru_cache

@@ -38,10 +38,10 @@ def naive_attention(
 def hidden(span: Span, queries: int, keys: int, device: torch.device) -> Tensor:
     """hidden_SK: True where a query does not see a key."""
     place_S1 = torch.arange(queries, device=device)[:, None] + (keys - queries)
-    key_K = torch.arange(keys, device=device)
-    hidden_SK = torch.zeros(queries, keys, dtype=torch.bool, device=device)
-    if span.right >= 0:
-        hidden_SK = key_K > place_S1 + span.right
-    if span.left >= 0:
-        hidden_SK = hidden_SK | (key_K < place_S1 - span.left)
-    return hidden_SK
+    return unseen(span, place_S1, torch.arange(keys, device=device))
+
+
+def unseen(span: Span, place: Tensor, key: Tensor) -> Tensor:
+    """True where the query at a place (in coordinates of the keys) does not see a key, broadcast over the two."""
+    late = key > place + span.right if span.right >= 0 else torch.zeros_like(key > place)
+    return late | (key < place - span.left) if span.left >= 0 else late

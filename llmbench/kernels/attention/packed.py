@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from llmbench.kernels.attention.naive import unseen
 from llmbench.kernels.attention.span import span_of
 
 
@@ -98,9 +99,6 @@ def _seen(cut: Cut, *, causal: bool, window: tuple[int, int] | None) -> Tensor:
     queries_B11, keys_B11 = (cu.diff()[:, None, None] for cu in (cut.cu_q, cut.cu_k))
     query_S1, key_K = torch.arange(cut.max_q, device=device)[:, None], torch.arange(cut.max_k, device=device)
     place_BS1 = query_S1 + (keys_B11 - queries_B11)
-    seen_BSK = (key_K < keys_B11) & (query_S1 < queries_B11)
-    if span.right >= 0:
-        seen_BSK = seen_BSK & (key_K <= place_BS1 + span.right)
-    if span.left >= 0:
-        seen_BSK = seen_BSK & (key_K >= place_BS1 - span.left)
+    there_BSK = (key_K < keys_B11) & (query_S1 < queries_B11)
+    seen_BSK = there_BSK if span.is_full else there_BSK & ~unseen(span, place_BS1, key_K)
     return seen_BSK[:, None]

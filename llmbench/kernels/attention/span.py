@@ -1,7 +1,8 @@
 """Which keys a query sees: a span around its own place. Full, causal and sliding-window attention are all spans."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+Mask = Literal["full", "causal", "window"]
 UNLIMITED = -1  # of `left` and `right`
 
 
@@ -18,6 +19,15 @@ class Span(NamedTuple):
     def is_full(self) -> bool:
         """Whether every query sees every key."""
         return self.left < 0 and self.right < 0
+
+    def within(self, most: int) -> "Span":
+        """The same span with sides of at most `most`, all the places there are: kernels count in 32 bits."""
+        return Span(*(min(side, most) for side in self))
+
+    @property
+    def mask(self) -> Mask:
+        """What it is called."""
+        return "full" if self.is_full else "causal" if self == Span(right=0) else "window"
 
     def pairs(self, queries: int, keys: int) -> int:
         """Number of (query, key) pairs that see one another."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from llmbench.kernels.attention.naive import unseen
 from llmbench.kernels.attention.span import Span, span_of
 
 
@@ -83,9 +84,7 @@ class Tiling(NamedTuple):
             return None
         place_S1 = torch.arange(queries.start, queries.stop, device=device)[:, None] + shift
         key_K = torch.arange(keys.start, keys.stop, device=device)
-        if late and early:
-            return (key_K > place_S1 + right) | (key_K < place_S1 - left)
-        return key_K > place_S1 + right if late else key_K < place_S1 - left
+        return unseen(self.span, place_S1, key_K)
 
 
 class _TiledAttention(torch.autograd.Function):

@@ -10,7 +10,7 @@ goes over the query heads of its group, so dk and dv are summed over the group i
 import triton
 import triton.language as tl
 
-from llmbench.kernels.attention.triton_forward import UNSPECIALISED, is_seen, seen_blocks
+from llmbench.kernels.attention.triton_forward import UNSPECIALISED, cut_of, is_seen, seen_blocks
 
 LOG2E = tl.constexpr(1.4426950408889634)
 
@@ -105,13 +105,8 @@ def dkdv_kernel(
     start_N = tl.program_id(0) * BLOCK_N
     kv_head = tl.program_id(1)
     sequence = tl.program_id(2)
-    first_query = queries * 0
-    first_key = keys * 0
-    if VARLEN:
-        first_query = tl.load(cu_q_ptr + sequence)
-        queries = tl.load(cu_q_ptr + sequence + 1) - first_query
-        first_key = tl.load(cu_k_ptr + sequence)
-        keys = tl.load(cu_k_ptr + sequence + 1) - first_key
+    first_query, queries = cut_of(cu_q_ptr, sequence, queries, VARLEN)
+    first_key, keys = cut_of(cu_k_ptr, sequence, keys, VARLEN)
     if start_N >= keys:
         return
     sequence = sequence.to(tl.int64)
@@ -217,13 +212,8 @@ def dq_kernel(
     sequence = tl.program_id(2)
     if HAS_RIGHT:  # the long ones first
         block = tl.num_programs(0) - 1 - block
-    first_query = queries * 0
-    first_key = keys * 0
-    if VARLEN:
-        first_query = tl.load(cu_q_ptr + sequence)
-        queries = tl.load(cu_q_ptr + sequence + 1) - first_query
-        first_key = tl.load(cu_k_ptr + sequence)
-        keys = tl.load(cu_k_ptr + sequence + 1) - first_key
+    first_query, queries = cut_of(cu_q_ptr, sequence, queries, VARLEN)
+    first_key, keys = cut_of(cu_k_ptr, sequence, keys, VARLEN)
     start_M = block * BLOCK_M
     if start_M >= queries:
         return

@@ -9,7 +9,7 @@ one tile); a second kernel joins the parts by their log-sum-exp. Source: Dao et 
 import triton
 import triton.language as tl
 
-LN2 = tl.constexpr(0.6931471805599453)
+from llmbench.kernels.attention.triton_forward import LN2, over_keys
 
 
 @triton.jit(do_not_specialize=("keys", "part_keys", "group"))
@@ -37,39 +37,26 @@ def decode_kernel(
 
     rows_R = tile * BLOCK_R + tl.arange(0, BLOCK_R)
     dims_D = tl.arange(0, BLOCK_D)
-    offsets_N = tl.arange(0, BLOCK_N)
     PADDED: tl.constexpr = BLOCK_D != D
     there_RD = (rows_R < group)[:, None] & (dims_D < D)[None, :]
     heads_R = kv_head * group + rows_R
     q_ptrs_RD = q_ptr + sequence.to(tl.int64) * q_batch + heads_R[:, None] * q_head + dims_D[None, :]
     q_RD = tl.load(q_ptrs_RD, mask=there_RD, other=0.0)
-    k_ptr += sequence.to(tl.int64) * k_batch + kv_head.to(tl.int64) * k_head + start.to(tl.int64) * k_row
-    v_ptr += sequence.to(tl.int64) * v_batch + kv_head.to(tl.int64) * v_head + start.to(tl.int64) * v_row
-    k_ptrs_DN = k_ptr + offsets_N[None, :] * k_row + dims_D[:, None]
-    v_ptrs_ND = v_ptr + offsets_N[:, None] * v_row + dims_D[None, :]
+    k_ptr += sequence.to(tl.int64) * k_batch + kv_head.to(tl.int64) * k_head
+    v_ptr += sequence.to(tl.int64) * v_batch + kv_head.to(tl.int64) * v_head
 
     acc_RD = tl.zeros([BLOCK_R, BLOCK_D], dtype=tl.float32)
     sum_R = tl.zeros([BLOCK_R], dtype=tl.float32)
     max_R = tl.full([BLOCK_R], float("-inf"), dtype=tl.float32)
-    for first in tl.range(start, stop, BLOCK_N):
-        there_N = first + offsets_N < stop
-        if PADDED:
-            k_DN = tl.load(k_ptrs_DN, mask=there_N[None, :] & (dims_D < D)[:, None], other=0.0)
-            v_ND = tl.load(v_ptrs_ND, mask=there_N[:, None] & (dims_D < D)[None, :], other=0.0)
-        else:
-            k_DN = tl.load(k_ptrs_DN, mask=there_N[None, :], other=0.0)
-            v_ND = tl.load(v_ptrs_ND, mask=there_N[:, None], other=0.0)
-        scores_RN = tl.dot(q_RD, k_DN, input_precision=PRECISION) * scale
-        scores_RN = tl.where(there_N[None, :], scores_RN, float("-inf"))
-        new_max_R = tl.maximum(max_R, tl.max(scores_RN, 1))
-        probs_RN = tl.exp2(scores_RN - new_max_R[:, None])
-        rescale_R = tl.exp2(max_R - new_max_R)
-        sum_R = sum_R * rescale_R + tl.sum(probs_RN, 1)
-        acc_RD = acc_RD * rescale_R[:, None]
-        acc_RD = tl.dot(probs_RN.to(v_ND.dtype), v_ND, acc_RD, input_precision=PRECISION)
-        max_R = new_max_R
-        k_ptrs_DN += BLOCK_N * k_row
-        v_ptrs_ND += BLOCK_N * v_row
+    whole_stop = start + tl.maximum(stop - start, 0) // BLOCK_N * BLOCK_N
+    acc_RD, sum_R, max_R = over_keys(
+        acc_RD, sum_R, max_R, q_RD, k_ptr, v_ptr, start, whole_stop, rows_R, dims_D, stop, 0, 0,
+        scale, k_row, v_row, D, BLOCK_N, PADDED, False, False, False, PRECISION,
+    )  # fmt: skip
+    acc_RD, sum_R, max_R = over_keys(
+        acc_RD, sum_R, max_R, q_RD, k_ptr, v_ptr, whole_stop, stop, rows_R, dims_D, stop, 0, 0,
+        scale, k_row, v_row, D, BLOCK_N, PADDED, True, False, False, PRECISION,
+    )  # fmt: skip
 
     empty_R = sum_R == 0.0
     at_R = (sequence.to(tl.int64) * heads + heads_R) * parts + part

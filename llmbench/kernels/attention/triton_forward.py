@@ -14,6 +14,16 @@ UNSPECIALISED = ("queries", "keys", "group", "left", "right")  # or else 1, and 
 
 
 @triton.jit
+def cut_of(cu_ptr, sequence, length, VARLEN: tl.constexpr):
+    """Where a sequence starts among packed tokens, and its length; 0 and `length` where none are packed."""
+    first = length * 0
+    if VARLEN:
+        first = tl.load(cu_ptr + sequence)
+        length = tl.load(cu_ptr + sequence + 1) - first
+    return first, length
+
+
+@triton.jit
 def seen_blocks(
     first, last, before, after, length,
     STEP: tl.constexpr, HAS_BEFORE: tl.constexpr, HAS_AFTER: tl.constexpr,
@@ -54,13 +64,13 @@ def is_seen(
 
 
 @triton.jit
-def _over_keys(
+def over_keys(
     acc_MD, sum_M, max_M, q_MD, k_ptr, v_ptr, start, stop,
     places_M, dims_D, keys, left, right, scale, k_row, v_row,
     D: tl.constexpr, BLOCK_N: tl.constexpr, PADDED: tl.constexpr, MASKED: tl.constexpr,
     HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """The running accumulator, sum and maximum after the keys from `start` to `stop`."""
+    """The running accumulator, sum and maximum (of scaled scores, in base 2) after the keys from `start` to `stop`."""
     offsets_N = tl.arange(0, BLOCK_N)
     k_offsets_DN = offsets_N[None, :] * k_row + dims_D[:, None]
     v_offsets_ND = offsets_N[:, None] * v_row + dims_D[None, :]
@@ -115,13 +125,8 @@ def forward_kernel(
     sequence = tl.program_id(2)
     if HAS_RIGHT:  # the last queries see the most: the long ones first, so that the tail of the grid is short
         block = tl.num_programs(0) - 1 - block
-    first_query = queries * 0
-    first_key = keys * 0
-    if VARLEN:
-        first_query = tl.load(cu_q_ptr + sequence)
-        queries = tl.load(cu_q_ptr + sequence + 1) - first_query
-        first_key = tl.load(cu_k_ptr + sequence)
-        keys = tl.load(cu_k_ptr + sequence + 1) - first_key
+    first_query, queries = cut_of(cu_q_ptr, sequence, queries, VARLEN)
+    first_key, keys = cut_of(cu_k_ptr, sequence, keys, VARLEN)
     start_M = block * BLOCK_M
     if start_M >= queries:
         return
@@ -149,15 +154,15 @@ def forward_kernel(
     sum_M = tl.zeros([BLOCK_M], dtype=tl.float32)
     max_M = tl.full([BLOCK_M], float("-inf"), dtype=tl.float32)
     if HAS_LEFT:
-        acc_MD, sum_M, max_M = _over_keys(
+        acc_MD, sum_M, max_M = over_keys(
             acc_MD, sum_M, max_M, q_MD, k_ptr, v_ptr, start, whole_start, places_M, dims_D, keys, left, right,
             scale, k_row, v_row, D, BLOCK_N, PADDED, True, HAS_LEFT, HAS_RIGHT, PRECISION,
         )  # fmt: skip
-    acc_MD, sum_M, max_M = _over_keys(
+    acc_MD, sum_M, max_M = over_keys(
         acc_MD, sum_M, max_M, q_MD, k_ptr, v_ptr, whole_start, whole_stop, places_M, dims_D, keys, left, right,
         scale, k_row, v_row, D, BLOCK_N, PADDED, False, HAS_LEFT, HAS_RIGHT, PRECISION,
     )  # fmt: skip
-    acc_MD, sum_M, max_M = _over_keys(
+    acc_MD, sum_M, max_M = over_keys(
         acc_MD, sum_M, max_M, q_MD, k_ptr, v_ptr, whole_stop, stop, places_M, dims_D, keys, left, right,
         scale, k_row, v_row, D, BLOCK_N, PADDED, True, HAS_LEFT, HAS_RIGHT, PRECISION,
     )  # fmt: skip

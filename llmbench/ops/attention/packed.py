@@ -1,6 +1,7 @@
 """Implementations of attention for packed sequences (`layout: varlen`), and those that take both layouts."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from inspect import signature
 from itertools import accumulate, pairwise
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from llmbench.kernels.attention import flash_attention, flash_attention_varlen
-from llmbench.kernels.attention.launch import chosen
+from llmbench.kernels.attention.launch import blocks_text
 from llmbench.kernels.attention.packed import Cut, padded_attention
 from llmbench.ops.attention.definition import Attend, attention
 from llmbench.ops.attention.dense import additive_mask, flash_attn_masking, half_only
@@ -22,26 +23,25 @@ from llmbench.ops.op import Unavailable
 @attention.impl("triton_flash", needs=["triton_gpu"])
 def triton_flash(p: AttentionParams) -> Attend:
     """Our FlashAttention in Triton, dense and packed. Source: llmbench.kernels.attention.flash."""
-    masking = p.masking._asdict()
-    if p.varlen:
-        return _Told(lambda q, k, v, cu_q, cu_k: flash_attention_varlen(
-            q, k, v, cu_q, cu_k, p.seq_len, p.keys, **masking
-        ))  # fmt: skip
-    return _Told(lambda q, k, v: flash_attention(q, k, v, **masking))
+    return _Ours(p)
 
 
-class _Told:
-    """A function that says which blocks its kernels ran with."""
+class _Ours:
+    """Our kernels for a case, and the blocks that they ran it with."""
 
-    def __init__(self, attend: Attend) -> None:
-        self._attend = attend
+    def __init__(self, p: AttentionParams) -> None:
+        longest = {"max_seqlen_q": p.seq_len, "max_seqlen_k": p.keys}
+        packed = partial(flash_attention_varlen, **longest, **p.masking._asdict())
+        self._attend: Attend = packed if p.varlen else partial(flash_attention, **p.masking._asdict())
+        self._p = p
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         return self._attend(*inputs)
 
     def config(self) -> str:
-        """`forward 128x64 4 warps 3 stages, dkdv ...`, the last that ran of each kernel."""
-        return ", ".join(f"{kernel} {blocks}" for kernel, blocks in {r.kernel: c for r, c in chosen.items()}.items())
+        """`forward 128x64 4 warps 3 stages, dkdv ...`"""
+        p = self._p
+        return blocks_text(("forward", "dkdv", "dq"), head_dim=p.head_dim, dtype=p.dtype, mask=p.span.mask)
 
 
 @attention.impl("flex", needs=["inductor"], backward_on=["cuda"], compiled=True)
