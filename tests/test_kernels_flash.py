@@ -318,6 +318,14 @@ def test_spans_equal_a_count_by_hand() -> None:
         assert (~hidden(span, queries, keys, torch.device("cpu"))).tolist() == seen, (span, queries, keys)
 
 
+def test_arguments_become_the_span_that_flash_attention_gives_them() -> None:
+    assert span_of() == Span(-1, -1) and span_of(causal=True) == Span(-1, 0)
+    assert span_of(window=(5, 9)) == Span(5, 9) and span_of(causal=True, window=(5, 9)) == Span(5, 0)
+    assert span_of(window=(-7, 3)) == Span(-1, 3) and span_of(window=(4, -2)) == Span(4, -1)
+    assert Span(5, 9).within(7) == Span(5, 7) and Span(-1, 2**63).within(7) == Span(-1, 7)
+    assert [s.mask for s in (Span(), Span(right=0), Span(5, 0), Span(-1, 3))] == ["full", "causal", "window", "window"]
+
+
 def test_the_whole_case_is_what_the_functions_say() -> None:
     p = AttentionParams(seq_len=20, num_heads=2, num_kv_heads=1, head_dim=8, mask="window", window_left=4)
     given = inputs(p, torch.Generator().manual_seed(0))
