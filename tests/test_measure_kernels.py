@@ -35,7 +35,7 @@ def attention_call(name: str, phase: Phase) -> Callable[[], object]:
     if phase == "bwd":
         douts = make_douts(output_like(op, p, inputs), generator)
     impl = op.impls[name]
-    job = work(impl, build(impl, p, device=CPU), inputs, phase, device_type="cpu", douts=douts)
+    job = work(op, impl, build(impl, p, device=CPU), inputs, phase, device_type="cpu", douts=douts)
     job.call()
     return job.call
 

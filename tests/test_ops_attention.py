@@ -44,7 +44,7 @@ def wrong(outputs, wanted: list[Expected]) -> list[str]:
 def outcome(fn, p: AttentionParams, phase: str) -> list[str]:
     """What the oracle finds wrong with a function."""
     inputs, douts, wanted = problem(p, phase)
-    job = work(attention.impls["naive"], fn, inputs, phase, device_type="cpu", douts=douts)
+    job = work(attention, attention.impls["naive"], fn, inputs, phase, device_type="cpu", douts=douts)
     return wrong(job.call(), wanted)
 
 
@@ -95,7 +95,7 @@ def test_every_eager_implementation_passes_in_every_phase(name: str, mask: str, 
         for phase in impl.phases:
             inputs, douts, wanted = problem(p, phase)
             fn = build(impl, p, device="cpu")
-            job = work(impl, fn, inputs, phase, device_type="cpu", douts=douts)
+            job = work(attention, impl, fn, inputs, phase, device_type="cpu", douts=douts)
             assert wrong(job.call(), wanted) == [], (heads, phase)
             assert wrong(job.whole(), wanted) == [], (heads, phase)
 
@@ -111,7 +111,7 @@ def test_every_compiled_implementation_passes_in_every_phase(name: str, dtype: s
         if impl.why_unavailable(phase, device_type="cpu"):
             continue
         inputs, douts, wanted = problem(p, phase)
-        job = work(impl, fn, inputs, phase, device_type="cpu", douts=douts)
+        job = work(attention, impl, fn, inputs, phase, device_type="cpu", douts=douts)
         assert wrong(job.call(), wanted) == [], phase
         assert wrong(job.call(), wanted) == [], phase
 
@@ -120,7 +120,7 @@ def test_flex_has_no_backward_on_a_cpu() -> None:
     assert attention.impls["flex"].why_unavailable("bwd", device_type="cpu") == "has no backward on cpu"
     p = with_(SMALL, mask="full")
     inputs, _, _ = problem(p, "fwd")
-    job = work(attention.impls["flex"], naive_attention, inputs, "fwd", device_type="cpu")
+    job = work(attention, attention.impls["flex"], naive_attention, inputs, "fwd", device_type="cpu")
     assert job.grad == "off"
     assert not job.call()[0].requires_grad
 
@@ -135,7 +135,7 @@ def test_each_pin_runs_its_own_kernel_on_a_cpu(mask: str, heads: int, dtype: str
     for name, wanted in kernels.items():
         inputs, douts, _ = problem(p, "fwd_bwd")
         impl = attention.impls[name]
-        job = work(impl, build(impl, p, device="cpu"), inputs, "fwd_bwd", device_type="cpu", douts=douts)
+        job = work(attention, impl, build(impl, p, device="cpu"), inputs, "fwd_bwd", device_type="cpu", douts=douts)
         with profile(activities=[ProfilerActivity.CPU]) as seen:
             job.call()
         ran = {e.name.removeprefix("aten::") for e in seen.events()}

@@ -28,7 +28,7 @@ def why_wrong(name: str, p: AttentionParams, phase: str) -> str | None:
     inputs = make_inputs(attention, p, generator)
     douts = make_douts(output_like(attention, p, inputs), generator) if phase == "bwd" else ()
     fn = build(impl, p, device="cpu")
-    outputs = work(impl, fn, inputs, phase, device_type="cpu", douts=douts).call()
+    outputs = work(attention, impl, fn, inputs, phase, device_type="cpu", douts=douts).call()
     return judge(outputs, expected(attention, p, phase, inputs, douts)).why
 
 

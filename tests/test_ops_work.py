@@ -45,7 +45,7 @@ def prepare(phase: str) -> tuple[list[Tensor], tuple[Tensor, ...], list[Expected
 def job(phase: str, impl: Impl | None = None, fn=None):
     inputs, douts, _ = prepare(phase)
     impl = impl or toy.impls["same"]
-    return inputs, work(impl, fn or impl.setup(Size()), inputs, phase, device_type="cpu", douts=douts)
+    return inputs, work(toy, impl, fn or impl.setup(Size()), inputs, phase, device_type="cpu", douts=douts)
 
 
 @pytest.mark.parametrize("phase", ["infer", "fwd", "bwd", "fwd_bwd"])
@@ -261,3 +261,24 @@ def test_set_up_makes_its_tensors_on_the_device() -> None:
     build(impl, Size(), device="meta")
     assert made[0].device.type == "meta"
     assert torch.zeros(1).device.type == "cpu"
+
+
+frozen: Op[Size] = Op(
+    name="frozen",
+    version=1,
+    params=Size,
+    inputs=toy.inputs,
+    reference=lambda p: lambda a, b, i: (a * b).sum(),
+    input_names=("a", "b", "i"),
+    frozen=("b",),
+)
+
+
+def test_a_frozen_input_gets_no_gradient() -> None:
+    inputs = list(frozen.inputs(Size(), torch.Generator().manual_seed(3)))
+    one = torch.ones(())
+    impl = Impl("x", lambda p: lambda a, b, i: (a * b).sum(), frozen.phases)
+    outputs = work(frozen, impl, impl.setup(Size()), inputs, "fwd_bwd", device_type="cpu", douts=[one]).call()
+    wanted = expected(frozen, Size(), "fwd_bwd", inputs, [one])
+    assert [w.name for w in wanted] == ["out", "da"] and len(outputs) == 2
+    torch.testing.assert_close(outputs[1], inputs[1])

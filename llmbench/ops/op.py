@@ -53,8 +53,11 @@ class Impl(Generic[P]):
     """An implementation. `needs` are looked up in `ops.needs`; `backward_on` are the device types that have a backward.
 
     `mutates` names inputs that it may change, `graphable` says that it can be captured in a CUDA graph, `compiled` that
-    its first call compiles (and is timed apart as `compile_time`). Where the function that `setup` gives has an
-    attribute `config`, a text or a function that gives one, it is recorded: what autotuning chose, for example.
+    its first call compiles (and is timed apart as `compile_time`).
+
+    The function that `setup` gives may have attributes: `config`, a text or a function that gives one, is recorded
+    (what autotuning chose); `figures()` gives metrics of its own after a call (bytes of a state); `reset()` is called
+    whenever the inputs are put back, for a state that is not among them (a step count).
     """
 
     name: str
@@ -92,6 +95,7 @@ class Op(Generic[P]):
     Correctness comes from `reference`, an implementation in plain torch that is run one precision above the inputs, or
     from `oracle(p, phase, inputs, douts)` where the whole reference would not fit into memory. `constant` names inputs
     that may hold one value throughout (a fresh optimizer's state); others are random, since data decide about power.
+    `frozen` names inputs that get no gradient (log-probs of a reference model).
     `figures(p)` gives metrics that follow from the parameters alone, such as the size of a KV cache.
     """
 
@@ -106,6 +110,7 @@ class Op(Generic[P]):
     phases: tuple[Phase, ...] = KERNEL_PHASES
     input_names: tuple[str, ...] = ()
     constant: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     isolation: Isolation = "point"
     doc: str = ""
@@ -135,6 +140,14 @@ class Op(Generic[P]):
     def input_name(self, i: int) -> str:
         """The name of the i-th input; its number where the op names none."""
         return self.input_names[i] if i < len(self.input_names) else str(i)
+
+    def leaves(self, inputs: Sequence[Tensor], *, grad: bool) -> list[Tensor]:
+        """The inputs without their history, in the same storage; if `grad`, floating ones that are not frozen ask for
+        gradients."""
+        return [
+            t.detach().requires_grad_(grad and t.is_floating_point() and self.input_name(i) not in self.frozen)
+            for i, t in enumerate(inputs)
+        ]
 
     def spec(self, device_type: str) -> OpSpec:
         """The op as catalog data, with what cannot run on such a device and why."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from llmbench.ops.op import Expected, Op
-from llmbench.ops.work import as_tuple, floating, leaves_of
+from llmbench.ops.work import as_tuple, floating
 from llmbench.suite.catalog import Phase
 
 LOSS_TOLERANCE = {torch.float64: 1e-9, torch.float32: 5e-4, torch.float16: 1e-3, torch.bfloat16: 1e-2}
@@ -147,7 +147,7 @@ def _run(
     with torch.device(inputs[0].device if inputs else "cpu"):
         fn = op.reference(p)
     with torch.set_grad_enabled(wants_grads):
-        leaves = leaves_of(inputs, grad=wants_grads)
+        leaves = op.leaves(inputs, grad=wants_grads)
         outs = as_tuple(fn(*leaves))
     named: list[tuple[str, Tensor]] = []
     if phase != "bwd":

@@ -61,8 +61,9 @@ def build(impl: Impl[Any], p: Any, *, device: torch.device | str) -> Fn:
 
 
 def work(
-    impl: Impl[Any], fn: Fn, inputs: Sequence[Tensor], phase: Phase, *, device_type: str, douts: Sequence[Tensor] = ()
-) -> Work:
+    op: Op[Any], impl: Impl[Any], fn: Fn, inputs: Sequence[Tensor], phase: Phase, *, device_type: str,
+    douts: Sequence[Tensor] = (),
+) -> Work:  # fmt: skip
     """What to call for a phase; outputs come as a tuple, gradients of the floating inputs after them.
 
     infer: inference mode. fwd: gradients on, or off where the implementation has no backward on the device.
@@ -73,7 +74,7 @@ def work(
     whoever calls sets for phase bwd before the forward compiles.
     """
     has_backward = device_type in impl.backward_on
-    leaves = leaves_of(inputs, grad=has_backward and phase in ("fwd", "bwd", "fwd_bwd"))
+    leaves = op.leaves(inputs, grad=has_backward and phase in ("fwd", "bwd", "fwd_bwd"))
     wanted = [t for t in leaves if t.requires_grad]
 
     def infer() -> tuple[Tensor, ...]:
@@ -130,11 +131,6 @@ def make_douts(outputs: Sequence[Tensor], generator: Generator) -> tuple[Tensor,
         else torch.ones((), dtype=t.dtype, device=device)
         for t in floating(outputs)
     )
-
-
-def leaves_of(inputs: Sequence[Tensor], *, grad: bool) -> list[Tensor]:
-    """The inputs without their history, in the same storage; the floating ones ask for gradients if `grad`."""
-    return [t.detach().requires_grad_(grad and t.is_floating_point()) for t in inputs]
 
 
 def floating(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:

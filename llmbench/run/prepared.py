@@ -89,6 +89,12 @@ class Prepared:
         told = getattr(self.fn, "config", None)
         return None if told is None else str(told() if callable(told) else told)
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """Metrics that follow from the parameters, and those that the implementation gives after a call."""
+        own = getattr(self.fn, "figures", None)
+        return {**self.op.figures(self.problem.p), **(own() if own is not None else {})}
+
     def make_work(self, device: torch.device) -> Work:
         """The calls of its phase; for bwd the forward runs here."""
         self.restore()
@@ -97,13 +103,21 @@ class Prepared:
 
     def work_on(self, given: Given, device: torch.device) -> Work:
         """The calls of its phase on other inputs."""
-        return work(self.impl, self.fn, given.inputs, self.case.phase, device_type=device.type, douts=given.douts)
+        return work(
+            self.op, self.impl, self.fn, given.inputs, self.case.phase, device_type=device.type, douts=given.douts
+        )
 
     def restore(self) -> None:
         """Puts the inputs back that it may change; others are shared, and must not change."""
         for mine, shared, before in zip(self.inputs, self.problem.inputs, self.problem.pristine, strict=False):
             if mine is not shared:
                 _put([mine], [before])
+        self._reset()
+
+    def _reset(self) -> None:
+        """Puts back what the implementation keeps beside its inputs, where it says how."""
+        if (reset := getattr(self.fn, "reset", None)) is not None:
+            reset()
 
     @contextmanager
     def other_values(self) -> Iterator[list[Expected]]:
@@ -113,6 +127,7 @@ class Prepared:
         others = _others(before[:n], before[n:], self.case.phase)
         _put([*self.inputs, *self.problem.douts], [*others.inputs, *others.douts])
         del others
+        self._reset()
         try:
             yield self.problem.expected_of_others
         finally:

@@ -143,7 +143,7 @@ def _check_first_call(one: Prepared, unit: Unit, bench: Bench) -> Prepared | Rec
     _wait(bench.device)
     first_s = perf_counter() - start
     found = [Measurement("compile_time", first_s, timer="perf_counter")] if one.impl.compiled else []
-    found += [Measurement(name, float(value)) for name, value in one.op.figures(one.problem.p).items()]
+    found += [Measurement(name, float(value)) for name, value in one.figures.items()]
     grad = "off" if one.case.phase == "fwd" and not any(t.requires_grad for t in outputs) else job.grad
     one.record = replace(one.record, grad=None if one.case.phase == "infer" else grad)
 

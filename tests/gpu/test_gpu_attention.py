@@ -33,7 +33,7 @@ def test_an_implementation_is_right_on_the_gpu(name: str, dtype: str, mask: str,
     inputs = attention.inputs(p, generator)
     douts = make_douts(output_like(attention, p, inputs), generator) if "bwd" in phase else ()
     try:
-        job = work(impl, build(impl, p, device="cuda"), inputs, phase, device_type="cuda", douts=douts)
+        job = work(attention, impl, build(impl, p, device="cuda"), inputs, phase, device_type="cuda", douts=douts)
         outputs = job.call()
     except Unavailable as e:
         pytest.skip(str(e))
@@ -47,5 +47,5 @@ def test_float32_is_right_on_the_gpu() -> None:
     wanted = expected(attention, p, "infer", inputs, ())
     for name in ("naive", "tiled", "sdpa_math", "sdpa_efficient"):
         impl = attention.impls[name]
-        job = work(impl, build(impl, p, device="cuda"), inputs, "infer", device_type="cuda")
+        job = work(attention, impl, build(impl, p, device="cuda"), inputs, "infer", device_type="cuda")
         assert judge(job.call(), wanted).why is None, name
