@@ -36,6 +36,8 @@ METRICS: dict[str, Metric] = {
         Metric("kv_cache", "B", "none", "keys and values of the whole batch, for one layer"),
         Metric("kv_cache_reduction", "1", "none", "kv cache with as many kv heads as query heads, over the case's"),
         Metric("logits_memory", "B", "none", "logits of all tokens in the dtype of the inputs"),
+        Metric("state_memory", "B", "lower", "what an optimizer keeps between steps, step counts included"),
+        Metric("moments_per_param", "B", "lower", "moments that an optimizer keeps, bytes for each parameter"),
         Metric("power", "W", "lower", "power drawn while the case was timed, median of the telemetry"),
         Metric("sm_clock", "Hz", "none", "SM clock while the case was timed, median of the telemetry"),
         Metric("memory_clock", "Hz", "none", "memory clock while the case was timed, median of the telemetry"),

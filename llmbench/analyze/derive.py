@@ -17,6 +17,12 @@ DERIVED: dict[str, Metric] = {
             "flop_peak_fraction", "1", "higher", "FLOP/s over the dense datasheet peak of the dtype that multiplies"
         ),
         Metric("bytes_peak_fraction", "1", "higher", "B/s over the datasheet bandwidth; only with a cold cache"),
+        Metric(
+            "floor_time",
+            "s",
+            "none",
+            "least traffic of the call at the rate of a large copy: measured, else the datasheet's",
+        ),
         Metric("intensity", "FLOP/B", "none", "arithmetic intensity: FLOP over bytes of the call"),
         Metric("speedup", "1", "higher", "time of the baseline of the point over that of the case, paired by blocks"),
     )
@@ -33,10 +39,16 @@ class Rates:
     flop_peak_fraction: float | None = None
     bytes_peak_fraction: float | None = None
     intensity: float | None = None
+    floor_time: float | None = None
 
 
-def derive(row: Row, *, time_s: Estimate | None) -> Rates:
-    """The rates of the case that `row` is about (any row of it), given its time."""
+def derive(row: Row, *, time_s: Estimate | None, copy_bytes_per_s: float | None = None) -> Rates:
+    """The rates of the case that `row` is about (any row of it), given its time.
+
+    `copy_bytes_per_s` is what a large copy was measured to move on its device, reads and writes together.
+    """
+    bandwidth = peak_bytes_per_s(row.device_name)
+    moved = copy_bytes_per_s or bandwidth
     flop_per_s, bytes_per_s = rate(row.flop, time_s), rate(row.bytes, time_s)
     return Rates(
         flop_per_s=flop_per_s,
@@ -44,8 +56,9 @@ def derive(row: Row, *, time_s: Estimate | None) -> Rates:
         tokens_per_s=rate(row.tokens, time_s),
         flop_peak_fraction=_fraction(flop_per_s, _peak_flop_per_s(row)),
         # a warm cache serves part of the traffic: the memory's bandwidth is no ceiling then
-        bytes_peak_fraction=_fraction(bytes_per_s, peak_bytes_per_s(row.device_name)) if row.cache == "cold" else None,
+        bytes_peak_fraction=_fraction(bytes_per_s, bandwidth) if row.cache == "cold" else None,
         intensity=row.flop / row.bytes if row.flop and row.bytes else None,
+        floor_time=row.bytes / moved if row.bytes and moved else None,
     )
 
 

@@ -103,6 +103,8 @@ def summarise(run: Run) -> Summary:
     """The whole run, computed from its rows alone."""
     suite = run.manifest.header.suite
     names = _Names.of(run.rows, suite)
+    ceilings = run.manifest.header.ceilings
+    copy = ceilings.copy.value if ceilings is not None and ceilings.copy is not None else None
     points: dict[str, dict[str, list[Row]]] = {}
     for row in run.rows:
         points.setdefault(row.point_id, {}).setdefault(row.case_id, []).append(row)
@@ -110,7 +112,7 @@ def summarise(run: Run) -> Summary:
     lines: list[Line] = []
     for cases in points.values():
         ordered = sorted(cases.values(), key=lambda rows: rank.get(rows[0].impl, len(rank)))
-        lines += _point_lines(ordered, suite, names)
+        lines += _point_lines(ordered, suite, names, copy)
     counts = Counter(line.status for line in lines)
     flagged: Counter[str] = Counter(flag.name for line in lines for flag in line.flags)
     return Summary(facts_of(run, counts=counts, flagged=flagged), lines)
@@ -133,9 +135,9 @@ class _Names(NamedTuple):
         )
 
 
-def _point_lines(cases: Sequence[list[Row]], suite: Suite, names: _Names) -> list[Line]:
+def _point_lines(cases: Sequence[list[Row]], suite: Suite, names: _Names, copy: float | None) -> list[Line]:
     baselines = [rows for rows in cases if rows[0].is_baseline]
-    lines = [_line(rows, baselines, suite, names) for rows in cases]
+    lines = [_line(rows, baselines, suite, names, copy) for rows in cases]
     timed = [(line.time.value, line, rows) for line, rows in zip(lines, cases, strict=True) if line.time is not None]
     if len(timed) < 2:
         return lines
@@ -162,7 +164,9 @@ def _is_slower(line: Line, rows: Sequence[Row], fastest: Line, its_rows: Sequenc
     return ratio is not None and ratio.high is not None and ratio.high < 1
 
 
-def _line(rows: list[Row], baselines: Sequence[list[Row]], suite: Suite, names: _Names) -> Line:
+def _line(
+    rows: list[Row], baselines: Sequence[list[Row]], suite: Suite, names: _Names, copy: float | None
+) -> Line:  # fmt: skip
     row = rows[0]
     status, why = _worst(rows)
     whole: dict[str, list[Row]] = {}
@@ -187,7 +191,7 @@ def _line(rows: list[Row], baselines: Sequence[list[Row]], suite: Suite, names: 
         status=status,
         why=why,
         time=time_s,
-        rates=derive(row, time_s=time_s),
+        rates=derive(row, time_s=time_s, copy_bytes_per_s=copy),
         peak_memory=estimate(whole.get("peak_memory", ())) if status == "ok" else None,
         compile_time=estimate(whole.get("compile_time", ())) if status == "ok" else None,
         speedup=ratio,

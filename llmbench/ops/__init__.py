@@ -7,6 +7,7 @@ from llmbench.ops.attention import attention
 from llmbench.ops.cross_entropy import op as cross_entropy
 from llmbench.ops.decode import decode
 from llmbench.ops.op import Cost, Expected, Impl, Op, Unavailable
+from llmbench.ops.optimizer import optimizer
 from llmbench.ops.params import AtLeast
 from llmbench.ops.registry import OPS, register
 from llmbench.ops.simulated import simulated
@@ -22,6 +23,7 @@ __all__ = [
     "attention",
     "cross_entropy",
     "decode",
+    "optimizer",
     "register",
     "simulated",
 ]

@@ -140,6 +140,7 @@ def _values(line: Line, rows: Sequence[Row]) -> Iterable[tuple[str, Estimate]]:
     numbers = {
         "max_error": line.max_error, "rel_error": line.rel_error, "intensity": rates.intensity,
         "flop_peak_fraction": rates.flop_peak_fraction, "bytes_peak_fraction": rates.bytes_peak_fraction,
+        "floor_time": rates.floor_time,
     }  # fmt: skip
     yield from ((name, found) for name, found in known.items() if found is not None)
     yield from ((name, Estimate(value)) for name, value in numbers.items() if value is not None)

@@ -39,6 +39,8 @@ _TITLES = {
     "flop_peak_fraction": "share of peak FLOP/s", "bytes_peak_fraction": "share of peak bandwidth",
     "intensity": "arithmetic intensity", "ideal_speedup": "ideal speed-up", "rel_error": "relative error",
     "max_error": "largest error", "kv_cache": "KV cache", "kv_cache_reduction": "reduction of the KV cache",
+    "floor_time": "time that the bytes take at least", "moments_per_param": "moments of a parameter",
+    "state_memory": "state between steps",
 }  # fmt: skip
 
 
