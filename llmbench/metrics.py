@@ -38,6 +38,7 @@ METRICS: dict[str, Metric] = {
         Metric("logits_memory", "B", "none", "logits of all tokens in the dtype of the inputs"),
         Metric("state_memory", "B", "lower", "what an optimizer keeps between steps, step counts included"),
         Metric("moments_per_param", "B", "lower", "moments that an optimizer keeps, bytes for each parameter"),
+        Metric("learning_rate", "1", "none", "learning rate after the step, as a share of its peak"),
         Metric("power", "W", "lower", "power drawn while the case was timed, median of the telemetry"),
         Metric("sm_clock", "Hz", "none", "SM clock while the case was timed, median of the telemetry"),
         Metric("memory_clock", "Hz", "none", "memory clock while the case was timed, median of the telemetry"),

@@ -6,10 +6,12 @@ A plugin writes `from llmbench.ops import attention` and decorates a function wi
 from llmbench.ops.attention import attention
 from llmbench.ops.cross_entropy import op as cross_entropy
 from llmbench.ops.decode import decode
+from llmbench.ops.gemm import op as gemm
 from llmbench.ops.op import Cost, Expected, Impl, Op, Unavailable
 from llmbench.ops.optimizer import optimizer
 from llmbench.ops.params import AtLeast
 from llmbench.ops.registry import OPS, register
+from llmbench.ops.schedule import op as schedule
 from llmbench.ops.simulated import simulated
 
 __all__ = [
@@ -23,7 +25,9 @@ __all__ = [
     "attention",
     "cross_entropy",
     "decode",
+    "gemm",
     "optimizer",
     "register",
+    "schedule",
     "simulated",
 ]

@@ -67,6 +67,7 @@ NEEDS: dict[str, Callable[[str], str | None]] = {
     "liger": _module("liger_kernel", "liger-kernel"),
     "cut_cross_entropy": _module("cut_cross_entropy", "cut-cross-entropy"),
     "lion_pytorch": _module("lion_pytorch", "lion-pytorch"),
+    "transformers": _module("transformers", "transformers"),
     "bitsandbytes": _module("bitsandbytes", "bitsandbytes"),
     "torchao": _module("torchao", "torchao"),
     "flash_attn4": lambda d: _module("flash_attn", "flash-attn-4")(d) or _module("flash_attn.cute", "flash-attn-4")(d),

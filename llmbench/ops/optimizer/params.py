@@ -15,7 +15,8 @@ from llmbench.suite.catalog import Phase
 
 DECAY = 0.1  # Source: Touvron et al. 2023, LLaMA, section 2.3
 ALIGNED = 64  # numbers that a tensor's size is a multiple of, but for the last one: as an allocator would align it
-REACHED = 10  # steps that were made before the one that is measured: their bias correction is far from 1
+REACHED = 1  # steps that were made before: a step more or less changes the bias correction by a seventh
+RATE = 1e-2  # large, so that an error of an update stands out from the rounding of parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +34,8 @@ class OptimizerParams:
 
 
 def hyper(p: OptimizerParams) -> Hyper:
-    """What the rule is told: its usual learning rate and betas, and a weight decay that shows."""
-    return (LION if p.rule == "lion" else Hyper())._replace(weight_decay=DECAY)
+    """What the rule is told: its usual betas, and a learning rate and weight decay that show."""
+    return (LION if p.rule == "lion" else Hyper())._replace(lr=RATE, weight_decay=DECAY)
 
 
 def inputs(p: OptimizerParams, generator: Generator) -> tuple[Tensor, ...]:
