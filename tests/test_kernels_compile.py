@@ -88,3 +88,18 @@ def test_what_is_tried_first_compiles_as_the_table_says(arch: str) -> None:
         if version("triton") == TABLE["triton"]:  # another compiler spends registers in its own way
             assert row["spill_bytes"] <= table[key(row)]["spill_bytes"], (row, table[key(row)])
             assert row["shared_bytes"] <= table[key(row)]["shared_bytes"], (row, table[key(row)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["sm80", "sm90"])
+def test_losses_and_optimizers_compile_without_spills_and_load_16_bytes_at_once(arch: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(HERE / "compile_streams.py"), arch],
+        capture_output=True, text=True, cwd=HERE.parent, env={**outside(), "PYTHONPATH": str(HERE.parent)}, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    assert len(found) == 24
+    assert not [row for row in found if row["spill_bytes"] or row["registers"] > 128]
+    narrow = {(row["kernel"], row["dtype"]) for row in found if row["widest_load"] < 16}
+    assert narrow <= {(f"{k} 512 4 warps", "torch.bfloat16") for k in ("adamw", "lion")}, "a mask splits loads"

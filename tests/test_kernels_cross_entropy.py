@@ -13,6 +13,7 @@ from llmbench.kernels.losses import (
     linear_cross_entropy,
     sft_labels,
 )
+from llmbench.measure.memory import peak_memory
 
 ON_CPU = interprets()
 
@@ -163,3 +164,22 @@ def test_large_and_strided_logits_are_read_by_blocks() -> None:
     )
     with pytest.raises(ValueError, match="wanted TV and int64 T"):
         fused_cross_entropy(logits, labels.int())
+
+
+@pytest.mark.slow
+def test_chunks_need_less_than_a_quarter_of_the_memory_beside_the_gradients() -> None:
+    g = torch.Generator().manual_seed(3)
+    hidden_TH = torch.randn(2048, 512, generator=g).requires_grad_()
+    weight_VH = (torch.randn(32768, 512, generator=g) / 512**0.5).requires_grad_()
+    labels_T = torch.randint(32768, (2048,), generator=g)
+    gradients = hidden_TH.nbytes + weight_VH.nbytes
+    above = {}
+    for form in (linear_cross_entropy, chunked_linear_cross_entropy):
+
+        def call(form=form) -> tuple[Tensor, ...]:
+            return torch.autograd.grad(form(hidden_TH, weight_VH, labels_T), (hidden_TH, weight_VH))
+
+        above[form] = peak_memory(call, torch.device("cpu"))["peak_memory"] - gradients
+    assert 0 < above[chunked_linear_cross_entropy] < above[linear_cross_entropy] / 4
+    assert above[linear_cross_entropy] > 2048 * 32768 * 4, "the eager one holds its logits"
+    print(above)

@@ -209,8 +209,7 @@ def test_fused_adamw_goes_on_from_its_own_state_and_from_that_of_torch() -> None
 @needs_interpreter
 def test_half_precision_is_stored_and_float32_computed() -> None:
     params, _ = walk(lambda ps: FusedLion(ps, lr=0.01), dtype=torch.float16, steps=1)
-    for p, before in zip(params, tensors(torch.float16), strict=True):
-        assert p.dtype == torch.float16
+    assert {p.dtype for p in params} == {torch.float16}
     wide = [t.float() for t in tensors(torch.float16)]
     for w, g in zip(wide, gradients(0, torch.float16), strict=True):
         lion_(w, g.float(), torch.zeros_like(w), h=LION._replace(lr=0.01))

@@ -145,7 +145,9 @@ def test_every_scheduler_reaches_the_rate_of_the_formula(name: str, warmup: int,
         assert step == 41 or why_wrong(schedule, p, late, inputs) is not None
 
 
-@pytest.mark.parametrize(("dtype", "matmul"), [("float32", "ieee"), ("float32", "tf32"), ("bfloat16", "ieee"), ("float16", "ieee")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("dtype", "matmul"), [("float32", "ieee"), ("float32", "tf32"), ("bfloat16", "ieee"), ("float16", "ieee")]
+)
 @pytest.mark.parametrize("name", runnable(gemm))
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # inductor's import
 def test_every_product_is_right_in_every_precision(name: str, dtype: Any, matmul: Any) -> None:
@@ -153,4 +155,4 @@ def test_every_product_is_right_in_every_precision(name: str, dtype: Any, matmul
     inputs = make_inputs(gemm, p, torch.Generator().manual_seed(2))
     assert why_wrong(gemm, p, build(gemm.impls[name], p, device="cpu"), inputs) is None
     assert torch.get_float32_matmul_precision() == "highest"
-    assert why_wrong(gemm, p, lambda a, b: (a[:, :-1] @ b[:, :-1].T), inputs) is not None
+    assert why_wrong(gemm, p, lambda a, b: a[:, :-1] @ b[:, :-1].T, inputs) is not None

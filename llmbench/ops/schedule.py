@@ -96,7 +96,7 @@ def torch_cosine(p: ScheduleParams) -> Rate:
 
 @op.impl("transformers", needs=["transformers"], graphable=False)
 def transformers(p: ScheduleParams) -> Rate:
-    """transformers' schedule, which ends at 0, stepped. Source: package transformers, get_cosine_schedule_with_warmup."""
+    """transformers' schedule, which ends at 0, stepped. Source: get_cosine_schedule_with_warmup of that package."""
     if p.floor:
         raise Unavailable("transformers' cosine with a warm-up ends at 0, not at a floor")
     if p.step > p.total:

@@ -10,7 +10,8 @@ from llmbench.kernels.attention.launch import check_device, on_device_of
 from llmbench.kernels.optim.lion import check_hyper
 from llmbench.kernels.optim.rules import LION, Hyper, correction
 
-ALIGNMENT = 16  # bytes: what one instruction loads. Source: CUDA C++ Programming Guide, device memory accesses
+ALIGNMENT = 16  # of addresses (bytes that one instruction loads) and of sizes: then masks split no load.
+# Source: CUDA C++ Programming Guide, device memory accesses
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -35,6 +36,7 @@ class _Kind(NamedTuple):
     dtypes: tuple[torch.dtype, ...]
     device: torch.device
     step: int  # that is being made, the first being 1
+    aligned: bool
 
 
 class _Tables:
@@ -43,7 +45,6 @@ class _Tables:
     def __init__(self) -> None:
         self._made_for: tuple[Any, ...] = ()
         self.pointers = self.numels = self.blocks = torch.empty(0)
-        self.aligned = False
 
     def of(self, columns: Sequence[Sequence[Tensor]], size: int) -> "_Tables":
         """For these tensors, a list for each column, cut into blocks of `size` entries."""
@@ -55,7 +56,6 @@ class _Tables:
             self.pointers = torch.tensor(rows, dtype=torch.int64).to(device, non_blocking=True)
             self.numels = torch.tensor(counts, dtype=torch.int64).to(device, non_blocking=True)
             self.blocks = _cut(counts, size).to(device, non_blocking=True)
-            self.aligned = all(p % ALIGNMENT == 0 for row in rows for p in row)
             self._made_for = made_for
         return self
 
@@ -91,8 +91,8 @@ class _Fused(torch.optim.Optimizer):
                 loss = closure()
         for at, group in enumerate(self.param_groups):
             for kind, params in self._kinds(group).items():
-                table = self._tables.setdefault((at, kind.dtypes, id(params[0])), _Tables())
-                self._step_of({**group, "step": kind.step}, params, table)
+                table = self._tables.setdefault((at, kind.dtypes, kind.aligned), _Tables())
+                self._step_of({**group, **kind._asdict()}, params, table)
         return loss
 
     def tuned(self, timed: Callable[[Callable[[], object]], float]) -> Blocks:
@@ -144,7 +144,8 @@ class _Fused(torch.optim.Optimizer):
                 )
             state["step"] = int(state["step"]) + 1  # an int of ours, or the tensor of a state_dict of torch's
             if p.numel():
-                kind = _Kind(tuple(t.dtype for t in tensors), p.device, state["step"])
+                aligned = not any(t.data_ptr() % ALIGNMENT for t in tensors) and p.numel() % ALIGNMENT == 0
+                kind = _Kind(tuple(t.dtype for t in tensors), p.device, state["step"], aligned)
                 found.setdefault(kind, []).append(p)
         return found
 
@@ -194,7 +195,7 @@ class FusedAdamW(_Fused):
         first, second_root = correction(group["step"], h)
         adamw_kernel[(len(table.blocks),)](
             table.pointers, table.numels, table.blocks, *likes[:3], 1 - h.lr * h.weight_decay, beta1, beta2, 1 - beta1,
-            1 - beta2, h.eps, h.lr / first, second_root, ALIGNED=table.aligned, BLOCK_N=blocks.size,
+            1 - beta2, h.eps, h.lr / first, second_root, ALIGNED=group["aligned"], BLOCK_N=blocks.size,
             num_warps=blocks.num_warps,
         )  # fmt: skip
 
@@ -220,6 +221,6 @@ class FusedLion(_Fused):
         beta1, beta2 = group["betas"]
         lion_kernel[(len(table.blocks),)](
             table.pointers, table.numels, table.blocks, *likes[:3], 1 - group["lr"] * group["weight_decay"], beta1,
-            beta2, 1 - beta1, 1 - beta2, group["lr"], ALIGNED=table.aligned, BLOCK_N=blocks.size,
+            beta2, 1 - beta1, 1 - beta2, group["lr"], ALIGNED=group["aligned"], BLOCK_N=blocks.size,
             num_warps=blocks.num_warps,
         )  # fmt: skip

@@ -21,7 +21,10 @@ def _place(
     moment = tl.load(row + 2).to(moment_like.dtype)
     if ALIGNED:
         param, grad, moment = tl.multiple_of(param, 16), tl.multiple_of(grad, 16), tl.multiple_of(moment, 16)
-    there_N = entries_N < tl.load(numels + tensor)
+    numel = tl.load(numels + tensor)
+    if ALIGNED:  # then a mask is the same for 16 entries, and a load takes 16 bytes
+        numel = tl.multiple_of(numel, 16)
+    there_N = entries_N < numel
     return param + entries_N, grad + entries_N, moment + entries_N, entries_N, there_N, row
 
 

@@ -17,7 +17,7 @@ class Kept(NamedTuple):
     infinity, or saturated in formats without it), `stalled` weights did not move.
     """
 
-    grads_N: Tensor
+    grads: Tensor
     flushed: Tensor
     overflowed: Tensor
     stalled: Tensor
