@@ -39,6 +39,15 @@ METRICS: dict[str, Metric] = {
         Metric("state_memory", "B", "lower", "what an optimizer keeps between steps, step counts included"),
         Metric("moments_per_param", "B", "lower", "moments that an optimizer keeps, bytes for each parameter"),
         Metric("learning_rate", "1", "none", "learning rate after the step, as a share of its peak"),
+        Metric("flushed_share", "1", "lower", "gradients that were not 0 and arrive as 0, of all"),
+        Metric("overflowed_share", "1", "lower", "gradients above the largest number of the format, of all"),
+        Metric("stalled_share", "1", "lower", "weights that an update does not move in the format, of all"),
+        Metric("format_largest", "1", "none", "largest number of the format, measured on the device"),
+        Metric("format_smallest_normal", "1", "none", "smallest normal number of the format, measured on the device"),
+        Metric(
+            "format_smallest_subnormal", "1", "none", "smallest number above 0 of the format, measured on the device"
+        ),
+        Metric("format_epsilon", "1", "none", "step from 1 to the next number of the format, measured on the device"),
         Metric("power", "W", "lower", "power drawn while the case was timed, median of the telemetry"),
         Metric("sm_clock", "Hz", "none", "SM clock while the case was timed, median of the telemetry"),
         Metric("memory_clock", "Hz", "none", "memory clock while the case was timed, median of the telemetry"),

@@ -77,6 +77,74 @@ CROSS_ENTROPY = OpSpec(
     ),
 )  # fmt: skip
 
+OPTIMIZER = OpSpec(
+    name="optimizer",
+    version=1,
+    doc="One step of an optimizer.",
+    params=(
+        ParamSpec("rule", "str", "adamw", choices=("adamw", "lion", "adam_l2")),
+        ParamSpec("num_params", "int", minimum=1),
+        ParamSpec("num_tensors", "int", 64, minimum=1),
+        ParamSpec("state", "str", "full", choices=("full", "8bit")),
+        ParamSpec("dtype", "str", "float32", choices=DTYPES),
+    ),
+    phases=("step",),
+    impls=tuple(
+        ImplSpec(name, phases=("step",)) for name in (
+            "plain", "compiled", "for_loop", "foreach", "fused", "triton_fused", "lion_pytorch", "bitsandbytes",
+            "torchao",
+        )
+    ),
+    constraints=(Constraint("at_most", "num_tensors", "num_params"),),
+)  # fmt: skip
+
+SCHEDULE = OpSpec(
+    name="schedule",
+    version=1,
+    doc="The learning rate that a schedule reaches.",
+    params=(
+        ParamSpec("step", "int", minimum=0),
+        ParamSpec("total", "int", minimum=1),
+        ParamSpec("warmup", "int", 0, minimum=0),
+        ParamSpec("floor", "float", 0.0, minimum=0),
+    ),
+    phases=("infer",),
+    impls=tuple(
+        ImplSpec(name, phases=("infer",))
+        for name in ("closed_form", "scheduler", "scheduler_resumed", "torch_cosine", "transformers")
+    ),
+    constraints=(Constraint("at_most", "warmup", "total"),),
+)
+
+GEMM = OpSpec(
+    name="gemm",
+    version=1,
+    doc="A matrix product.",
+    params=(
+        *(ParamSpec(name, "int", minimum=1) for name in ("rows", "columns", "inner")),
+        ParamSpec("dtype", "str", "float32", choices=(*DTYPES, "float64")),
+        ParamSpec("matmul", "str", "ieee", choices=("ieee", "tf32")),
+    ),
+    phases=("infer",),
+    impls=tuple(ImplSpec(name, phases=("infer",)) for name in ("matmul", "linear", "compiled")),
+    constraints=(Constraint("only_with", "matmul", "dtype", "float32"),),
+)
+
+PRECISION = OpSpec(
+    name="precision",
+    version=1,
+    doc="Real gradients and updates in a number format.",
+    params=(
+        ParamSpec("dtype", "str", "float16", choices=DTYPES),
+        ParamSpec("loss_scale", "float", 1.0, minimum=2**-24),
+        ParamSpec("lr", "float", 1e-4, minimum=0),
+        ParamSpec("model", "str", "tiny", choices=("tiny", "10m")),
+        ParamSpec("steps", "int", 20, minimum=0),
+    ),
+    phases=("infer",),
+    impls=tuple(ImplSpec(name, phases=("infer",)) for name in ("cast", "compiled", "amp")),
+)
+
 TOY = OpSpec(
     name="toy",
     version=1,
@@ -112,6 +180,6 @@ SIMULATED = OpSpec(
 
 CPU = Catalog(DeviceSpec("cpu", "cpu", "a laptop"), (ATTENTION, TOY), {"torch": "2.9.0"})
 H100 = replace(CPU, device=DeviceSpec("cuda:0", "sm90", "NVIDIA H100"))
-SHIPPED = replace(CPU, ops=(ATTENTION, DECODE, CROSS_ENTROPY, SIMULATED))
+SHIPPED = replace(CPU, ops=(ATTENTION, DECODE, CROSS_ENTROPY, OPTIMIZER, SCHEDULE, GEMM, PRECISION, SIMULATED))
 """The ops of the suites that are shipped."""
 A100 = replace(CPU, device=DeviceSpec("cuda:0", "sm80", "NVIDIA A100"))

@@ -10,6 +10,7 @@ from llmbench.ops.gemm import op as gemm
 from llmbench.ops.op import Cost, Expected, Impl, Op, Unavailable
 from llmbench.ops.optimizer import optimizer
 from llmbench.ops.params import AtLeast
+from llmbench.ops.precision import op as precision
 from llmbench.ops.registry import OPS, register
 from llmbench.ops.schedule import op as schedule
 from llmbench.ops.simulated import simulated
@@ -27,6 +28,7 @@ __all__ = [
     "decode",
     "gemm",
     "optimizer",
+    "precision",
     "register",
     "schedule",
     "simulated",

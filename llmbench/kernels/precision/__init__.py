@@ -2,6 +2,6 @@
 
 from llmbench.kernels.precision.formats import Format, measured_format
 from llmbench.kernels.precision.loss_scale import LossScaler
-from llmbench.kernels.precision.rounding import Kept, rounded, through
+from llmbench.kernels.precision.rounding import Kept, lost, rounded, through
 
-__all__ = ["Format", "Kept", "LossScaler", "measured_format", "rounded", "through"]
+__all__ = ["Format", "Kept", "LossScaler", "lost", "measured_format", "rounded", "through"]

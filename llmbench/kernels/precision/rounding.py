@@ -31,14 +31,20 @@ def through(grads_N: Tensor, weights_N: Tensor, *, dtype: torch.dtype, loss_scal
     """
     scaled_N = grads_N * loss_scale
     came_N = scaled_N.to(dtype).float() / loss_scale
-    kept_N = torch.where(came_N.isfinite(), came_N, 0.0)
+    return lost(grads_N, scaled_N, came_N, weights_N, dtype=dtype, lr=lr)
+
+
+def lost(
+    grads_N: Tensor, scaled_N: Tensor, came_N: Tensor, weights_N: Tensor, *, dtype: torch.dtype, lr: float
+) -> Kept:
+    """What of the gradients came back (`came_N`, unscaled again), and how many weights a step would not move."""
     held_N = weights_N.to(dtype)
     moved_N = (held_N.float() - lr * grads_N.sign()).to(dtype)
     return Kept(
-        kept_N,
+        torch.where(came_N.isfinite(), came_N, 0.0),
         ((came_N == 0) & (grads_N != 0)).sum(),
         (scaled_N.abs() > torch.finfo(dtype).max).sum(),
-        ((moved_N.float() == held_N.float()) & (grads_N != 0)).sum(),
+        ((moved_N == held_N) & (grads_N != 0)).sum(),
     )
 
 
