@@ -38,7 +38,15 @@ def test_a_warm_cache_has_no_share_of_bandwidth():
 
 
 def test_no_time_leaves_the_intensity_alone():
-    assert derive(make_row(), time_s=None) == Rates(intensity=1e3)
+    row = make_row(device_name="a laptop")
+    assert derive(row, time_s=None) == Rates(intensity=1e3)
+
+
+def test_the_least_time_of_bytes_is_that_of_a_measured_copy_else_of_the_datasheet():
+    row = make_row(bytes=4e9)
+    assert derive(row, time_s=None).floor_time == pytest.approx(4e9 / peak_bytes_per_s(H100))
+    assert derive(row, time_s=None, copy_bytes_per_s=2e12).floor_time == pytest.approx(2e-3)
+    assert derive(make_row(device_name="a laptop"), time_s=None).floor_time is None
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,8 @@ def measured_format(dtype: torch.dtype, device: torch.device) -> Format:
     kept = held(powers) == powers
     finite = kept & powers.isfinite() & (powers > 0)
     smallest = float(powers[finite].min())
-    full = held(powers * (1 + epsilon)) == powers * (1 + epsilon)  # the whole mantissa is there
+    next_up = powers * (1 + epsilon)
+    full = (held(next_up) == next_up) & (next_up > powers)  # the whole mantissa is there
     normal = float(powers[finite & full].min())
     top = float(powers[finite].max())
     fractions = torch.arange(1, round(1 / epsilon), dtype=torch.float64, device=device) if epsilon > 1e-4 else None
