@@ -8,7 +8,6 @@ from example_runs import OP, make_row, make_run, make_suite
 
 from llmbench.errors import SuiteError, UsageError
 from llmbench.metrics import METRICS
-from llmbench.metrics import METRICS
 from llmbench.report.dashboard import check, dashboard_for, load_dashboard, parse_dashboard, read_dashboard
 from llmbench.report.dashboard_form import KINDS
 from llmbench.report.dashboard_names import ALL_METRICS, FACTS
