@@ -1,5 +1,20 @@
-"""The model of a training step, a library on its own: text to train on."""
+"""The model of a training step, a library on its own: decoder, checkpointing, and text to train on."""
 
+from llmbench.kernels.model.checkpointing import run_blocks, segments
+from llmbench.kernels.model.config import PRESETS, ModelConfig, preset
 from llmbench.kernels.model.corpus import Batch, Corpus
+from llmbench.kernels.model.decoder import Attention, Decoder
+from llmbench.kernels.model.hugging_face import from_hugging_face
 
-__all__ = ["Batch", "Corpus"]
+__all__ = [
+    "PRESETS",
+    "Attention",
+    "Batch",
+    "Corpus",
+    "Decoder",
+    "ModelConfig",
+    "from_hugging_face",
+    "preset",
+    "run_blocks",
+    "segments",
+]
