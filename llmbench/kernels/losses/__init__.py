@@ -1,4 +1,4 @@
-"""Losses of language models, a library on its own: cross entropy in several forms."""
+"""Losses of language models, a library on its own: cross entropy and log-probabilities in several forms."""
 
 from llmbench.kernels.losses.cross_entropy import (
     IGNORE,
@@ -8,12 +8,32 @@ from llmbench.kernels.losses.cross_entropy import (
     linear_cross_entropy,
     sft_labels,
 )
+from llmbench.kernels.losses.entropy import (
+    fused_logprobs_and_entropy,
+    logprobs_and_entropy,
+    recomputed_logprobs_and_entropy,
+)
+from llmbench.kernels.losses.logprobs import (
+    chunked_token_logprobs,
+    fused_token_logprobs,
+    gathered_token_logprobs,
+    sequence_logps,
+    token_logprobs,
+)
 
 __all__ = [
     "IGNORE",
     "chunked_linear_cross_entropy",
+    "chunked_token_logprobs",
     "cross_entropy",
     "fused_cross_entropy",
+    "fused_logprobs_and_entropy",
+    "fused_token_logprobs",
+    "gathered_token_logprobs",
     "linear_cross_entropy",
+    "logprobs_and_entropy",
+    "recomputed_logprobs_and_entropy",
+    "sequence_logps",
     "sft_labels",
+    "token_logprobs",
 ]
