@@ -20,19 +20,26 @@ from llmbench.kernels.losses.logprobs import (
     sequence_logps,
     token_logprobs,
 )
+from llmbench.kernels.losses.preference import dpo_loss, ipo_loss, last_of, nll_loss, orpo_loss, reward_loss
 
 __all__ = [
     "IGNORE",
     "chunked_linear_cross_entropy",
     "chunked_token_logprobs",
     "cross_entropy",
+    "dpo_loss",
     "fused_cross_entropy",
     "fused_logprobs_and_entropy",
     "fused_token_logprobs",
     "gathered_token_logprobs",
+    "ipo_loss",
+    "last_of",
     "linear_cross_entropy",
     "logprobs_and_entropy",
+    "nll_loss",
+    "orpo_loss",
     "recomputed_logprobs_and_entropy",
+    "reward_loss",
     "sequence_logps",
     "sft_labels",
     "token_logprobs",
