@@ -1,4 +1,4 @@
-"""Losses of language models, a library on its own: cross entropy and log-probabilities in several forms."""
+"""Losses of language models, a library on its own: cross entropy, preferences, rewards and PPO, in several forms."""
 
 from llmbench.kernels.losses.cross_entropy import (
     IGNORE,
@@ -20,10 +20,12 @@ from llmbench.kernels.losses.logprobs import (
     sequence_logps,
     token_logprobs,
 )
+from llmbench.kernels.losses.policy import Rollout, loop_gae, ppo_loss, scan_gae
 from llmbench.kernels.losses.preference import dpo_loss, ipo_loss, last_of, nll_loss, orpo_loss, reward_loss
 
 __all__ = [
     "IGNORE",
+    "Rollout",
     "chunked_linear_cross_entropy",
     "chunked_token_logprobs",
     "cross_entropy",
@@ -36,10 +38,13 @@ __all__ = [
     "last_of",
     "linear_cross_entropy",
     "logprobs_and_entropy",
+    "loop_gae",
     "nll_loss",
     "orpo_loss",
+    "ppo_loss",
     "recomputed_logprobs_and_entropy",
     "reward_loss",
+    "scan_gae",
     "sequence_logps",
     "sft_labels",
     "token_logprobs",
