@@ -26,10 +26,10 @@ class ParamSpec:
 
 @dataclass(frozen=True)
 class Constraint:
-    """A rule between two parameters: `left` must be a multiple of `right`, or at most `right`; or, `only_with`, other
-    than its default only where `right` is `value`, since it would do nothing elsewhere."""
+    """A rule between two parameters: `left` must be a multiple of `right`, or at most `right`; or may differ from its
+    default only where `right` is `value` (`only_with`) or is not (`not_with`), since it would do nothing elsewhere."""
 
-    kind: Literal["multiple_of", "at_most", "only_with"]
+    kind: Literal["multiple_of", "at_most", "only_with", "not_with"]
     left: str
     right: str
     value: str | None = None

@@ -104,7 +104,7 @@ class Draft:
         """Stage 5: no combination of axis values breaks a rule of the op; the first one of each rule is told."""
         for rule in self.op.constraints:
             for left, right in self._pairs(rule.left, rule.right):
-                if rule.kind == "only_with" and left.value == self._default(rule.left):
+                if rule.kind in ("only_with", "not_with") and left.value == self._default(rule.left):
                     continue
                 if what := broken(rule, left.value, right.value):
                     place = left.place or right.place or ("op",)

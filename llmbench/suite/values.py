@@ -39,6 +39,8 @@ def broken(constraint: Constraint, left: Scalar, right: Scalar) -> str | None:
     """Which rule the two values break, as `is not a multiple of`, or None. `left` is not at its default."""
     if constraint.kind == "only_with":
         return "has no effect with" if right != constraint.value else None
+    if constraint.kind == "not_with":
+        return "has no effect with" if right == constraint.value else None
     if isinstance(left, str) or isinstance(right, str):
         return None
     if constraint.kind == "at_most":
