@@ -10,8 +10,11 @@ from llmbench.ops.gemm import op as gemm
 from llmbench.ops.op import Cost, Expected, Impl, Op, Unavailable
 from llmbench.ops.optimizer import optimizer
 from llmbench.ops.params import AtLeast
+from llmbench.ops.policy import op as ppo
 from llmbench.ops.precision import op as precision
+from llmbench.ops.preference import op as preference
 from llmbench.ops.registry import OPS, register
+from llmbench.ops.reward import op as reward
 from llmbench.ops.schedule import op as schedule
 from llmbench.ops.simulated import simulated
 
@@ -28,8 +31,11 @@ __all__ = [
     "decode",
     "gemm",
     "optimizer",
+    "ppo",
     "precision",
+    "preference",
     "register",
+    "reward",
     "schedule",
     "simulated",
 ]

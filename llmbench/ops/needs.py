@@ -70,6 +70,7 @@ NEEDS: dict[str, Callable[[str], str | None]] = {
     "transformers": _module("transformers", "transformers"),
     "bitsandbytes": _module("bitsandbytes", "bitsandbytes"),
     "torchao": _module("torchao", "torchao"),
+    "torchrl": _module("torchrl", "torchrl"),
     "flash_attn4": lambda d: _module("flash_attn", "flash-attn-4")(d) or _module("flash_attn.cute", "flash-attn-4")(d),
 }
 """Need -> a function of the device type that gives the reason why it is not met, or None."""
