@@ -143,6 +143,62 @@ PRECISION = OpSpec(
     ),
     phases=("infer",),
     impls=tuple(ImplSpec(name, phases=("infer",)) for name in ("cast", "compiled", "amp")),
+PREFERENCE = OpSpec(
+    name="preference",
+    version=1,
+    doc="DPO, IPO or ORPO of pairs of completions.",
+    params=(
+        ParamSpec("loss", "str", "dpo", choices=("dpo", "ipo", "orpo")),
+        ParamSpec("pairs", "int", minimum=1),
+        ParamSpec("seq_len", "int", minimum=1),
+        ParamSpec("rejected_len", "int", 0, minimum=0),
+        ParamSpec("hidden", "int", minimum=1),
+        ParamSpec("vocab", "int", minimum=1),
+        ParamSpec("beta", "float", 0.1),
+        ParamSpec("label_smoothing", "float", 0.0, minimum=0),
+        ParamSpec("forward", "str", "concatenated", choices=("concatenated", "separate")),
+        ParamSpec("reference", "str", "precomputed", choices=("precomputed", "on_the_fly")),
+        ParamSpec("dtype", "str", "float32", choices=DTYPES),
+    ),
+    phases=PHASES,
+    impls=tuple(
+        ImplSpec(name, phases=PHASES)
+        for name in ("eager", "gathered", "gathered_compiled", "chunked", "triton_fused", "liger")
+    ),
+    constraints=(
+        Constraint("at_most", "rejected_len", "seq_len"),
+        Constraint("only_with", "label_smoothing", "loss", "dpo"),
+        Constraint("not_with", "reference", "loss", "orpo"),
+    ),
+)
+
+REWARD = OpSpec(
+    name="reward",
+    version=1,
+    doc="Loss of a reward model.",
+    params=(
+        *(ParamSpec(name, "int", minimum=1) for name in ("pairs", "seq_len", "hidden")),
+        ParamSpec("dtype", "str", "float32", choices=DTYPES),
+    ),
+    phases=PHASES,
+    impls=tuple(ImplSpec(name, phases=PHASES) for name in ("eager", "gathered", "eager_compiled", "gathered_compiled")),
+)
+
+PPO = OpSpec(
+    name="ppo",
+    version=1,
+    doc="PPO's loss of given logits and values.",
+    params=(
+        *(ParamSpec(name, "int", minimum=1) for name in ("batch", "seq_len", "vocab")),
+        ParamSpec("padding", "float", 0.25, minimum=0),
+        ParamSpec("kl", "str", "k1", choices=("none", "k1", "k3")),
+        ParamSpec("dtype", "str", "float32", choices=DTYPES),
+    ),
+    phases=PHASES,
+    impls=tuple(
+        ImplSpec(name, phases=PHASES)
+        for name in ("eager_loop", "eager", "eager_compiled", "recomputed", "triton_fused", "torchrl_gae")
+    ),
 )
 
 TOY = OpSpec(
@@ -180,6 +236,6 @@ SIMULATED = OpSpec(
 
 CPU = Catalog(DeviceSpec("cpu", "cpu", "a laptop"), (ATTENTION, TOY), {"torch": "2.9.0"})
 H100 = replace(CPU, device=DeviceSpec("cuda:0", "sm90", "NVIDIA H100"))
-SHIPPED = replace(CPU, ops=(ATTENTION, DECODE, CROSS_ENTROPY, OPTIMIZER, SCHEDULE, GEMM, PRECISION, SIMULATED))
+SHIPPED = replace(CPU, ops=(ATTENTION, DECODE, CROSS_ENTROPY, OPTIMIZER, SCHEDULE, GEMM, PRECISION, PREFERENCE, REWARD, PPO, SIMULATED))
 """The ops of the suites that are shipped."""
 A100 = replace(CPU, device=DeviceSpec("cuda:0", "sm80", "NVIDIA A100"))
