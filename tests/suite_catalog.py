@@ -143,6 +143,8 @@ PRECISION = OpSpec(
     ),
     phases=("infer",),
     impls=tuple(ImplSpec(name, phases=("infer",)) for name in ("cast", "compiled", "amp")),
+)
+
 PREFERENCE = OpSpec(
     name="preference",
     version=1,
@@ -201,6 +203,30 @@ PPO = OpSpec(
     ),
 )
 
+TRAIN_STEP = OpSpec(
+    name="train_step",
+    version=1,
+    doc="A step of training a decoder.",
+    params=(
+        ParamSpec("model", "str", "tiny", choices=("tiny", "10m", "125m", "350m", "1b", "3b", "llama3_8b")),
+        *(ParamSpec(name, "int", 0, minimum=0) for name in ("layers", "num_heads", "num_kv_heads")),
+        ParamSpec("seq_len", "int", minimum=1),
+        *(ParamSpec(name, "int", 1, minimum=1) for name in ("micro_batch", "accumulation")),
+        ParamSpec("attention", "str", "sdpa_flash"),
+        ParamSpec("dtype", "str", "float32", choices=("float32", "bfloat16", "float64")),
+        ParamSpec("autocast", "str", "none", choices=("none", "bfloat16", "float16")),
+        ParamSpec("matmul", "str", "ieee", choices=("ieee", "tf32")),
+        ParamSpec("checkpointing", "str", "none"),
+        ParamSpec("early_stop", "bool", True),
+        ParamSpec("optimizer", "str", "adamw_foreach"),
+        ParamSpec("loss", "str", "sft", choices=("sft", "reward", "dpo", "orpo", "ppo")),
+        ParamSpec("cross_entropy", "str", "eager"),
+    ),
+    phases=("step",),
+    impls=tuple(ImplSpec(name, phases=("step",)) for name in ("eager", "compiled")),
+    isolation="case",
+)
+
 TOY = OpSpec(
     name="toy",
     version=1,
@@ -236,6 +262,12 @@ SIMULATED = OpSpec(
 
 CPU = Catalog(DeviceSpec("cpu", "cpu", "a laptop"), (ATTENTION, TOY), {"torch": "2.9.0"})
 H100 = replace(CPU, device=DeviceSpec("cuda:0", "sm90", "NVIDIA H100"))
-SHIPPED = replace(CPU, ops=(ATTENTION, DECODE, CROSS_ENTROPY, OPTIMIZER, SCHEDULE, GEMM, PRECISION, PREFERENCE, REWARD, PPO, SIMULATED))
+SHIPPED = replace(
+    CPU,
+    ops=(
+        ATTENTION, DECODE, CROSS_ENTROPY, PREFERENCE, REWARD, PPO, OPTIMIZER, SCHEDULE, GEMM, PRECISION, TRAIN_STEP,
+        SIMULATED,
+    ),
+)  # fmt: skip
 """The ops of the suites that are shipped."""
 A100 = replace(CPU, device=DeviceSpec("cuda:0", "sm80", "NVIDIA A100"))

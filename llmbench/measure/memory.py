@@ -13,13 +13,16 @@ from torch.profiler import ProfilerActivity, profile
 from llmbench.measure.collector import collector_off
 
 
-def peak_memory(call: Callable[[], object], device: torch.device) -> dict[str, int]:
+def peak_memory(
+    call: Callable[[], object], device: torch.device, *, ready: Callable[[], object] = lambda: None
+) -> dict[str, int]:
     """Metric -> bytes. CUDA: `peak_memory` and `peak_reserved`; CPU: `peak_memory` and, on Linux, `peak_rss`.
 
-    The call must have run once before, so that what is cached for good is not counted.
+    The call must have run once before, so that what is cached for good is not counted. `ready` goes before each call.
     """
     with collector_off():
-        return _peak_cuda(call, device) if device.type == "cuda" else _peak_cpu(call)
+        ready()
+        return _peak_cuda(call, device) if device.type == "cuda" else _peak_cpu(call, ready)
 
 
 def _peak_cuda(call: Callable[[], object], device: torch.device) -> dict[str, int]:
@@ -37,7 +40,7 @@ def _peak_cuda(call: Callable[[], object], device: torch.device) -> dict[str, in
     }
 
 
-def _peak_cpu(call: Callable[[], object]) -> dict[str, int]:
+def _peak_cpu(call: Callable[[], object], ready: Callable[[], object]) -> dict[str, int]:
     """The running sum of the allocator's events at its highest, from torch's profiler; RSS in a second call.
 
     Misses memory outside of torch's allocator and that of other Python threads; sees the scratch inside C++ operators,
@@ -52,6 +55,7 @@ def _peak_cpu(call: Callable[[], object]) -> dict[str, int]:
         if event.name() == "[memory]" and event.device_type() == DeviceType.CPU:
             held += event.nbytes()
             peak = max(peak, held)
+    ready()
     rss = _peak_rss(call)
     return {"peak_memory": peak} | ({} if rss is None else {"peak_rss": rss})
 

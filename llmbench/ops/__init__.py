@@ -17,6 +17,7 @@ from llmbench.ops.registry import OPS, register
 from llmbench.ops.reward import op as reward
 from llmbench.ops.schedule import op as schedule
 from llmbench.ops.simulated import simulated
+from llmbench.ops.train_step import train_step
 
 __all__ = [
     "OPS",
@@ -38,4 +39,5 @@ __all__ = [
     "reward",
     "schedule",
     "simulated",
+    "train_step",
 ]

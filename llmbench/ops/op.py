@@ -56,7 +56,7 @@ class Impl(Generic[P]):
     its first call compiles (and is timed apart as `compile_time`).
 
     The function that `setup` gives may have attributes: `config`, a text or a function that gives one, is recorded
-    (what autotuning chose); `figures()` gives metrics of its own after a call (bytes of a state); `reset()` is called
+    (what autotuning chose); `figures()` gives metrics, or (metric, part), of its own after a call; `reset()` is called
     whenever the inputs are put back, for a state that is not among them (a step count).
     """
 

@@ -90,10 +90,11 @@ class Prepared:
         return None if told is None else str(told() if callable(told) else told)
 
     @property
-    def figures(self) -> dict[str, float]:
-        """Metrics that follow from the parameters, and those that the implementation gives after a call."""
+    def figures(self) -> dict[tuple[str, str | None], float]:
+        """(Metric, part) -> value: what follows from the parameters, and what the implementation gives after a call."""
         own = getattr(self.fn, "figures", None)
-        return {**self.op.figures(self.problem.p), **(own() if own is not None else {})}
+        found = {**self.op.figures(self.problem.p), **(own() if own is not None else {})}
+        return {(name, None) if isinstance(name, str) else name: float(value) for name, value in found.items()}
 
     def make_work(self, device: torch.device) -> Work:
         """The calls of its phase; for bwd the forward runs here."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.optim import Optimizer
 
 
@@ -82,7 +83,9 @@ class LossScaler:
         self._found_inf = None
 
     def _not_finite(self) -> bool:
-        return self._found_inf is not None and bool(self._found_inf.item())
+        if self._found_inf is None or isinstance(self._found_inf, FakeTensor):  # which has no values: taken as finite
+            return False
+        return bool(self._found_inf.item())
 
     def state_dict(self) -> dict[str, Any]:
         """What a run that goes on needs."""

@@ -1,0 +1,122 @@
+"""What a step will need, before it is run: peak memory and its parts, from tensors that have a shape and no data."""
+
+# torch's own MemTracker (torch.distributed._tools) refuses a second forward before the optimizer's step, which
+# accumulation is; what is needed of it is small: who allocates how much, and when it is given back.
+
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from llmbench.kernels.training.recipe import Recipe
+from llmbench.kernels.training.step import Data, Part, TrainingStep
+
+Kind = Literal["parameters", "gradients", "optimizer", "activations", "other"]
+KINDS: tuple[Kind, ...] = ("parameters", "gradients", "optimizer", "activations", "other")
+MADE_IN: dict[Part, Kind] = {"data": "activations", "forward": "activations", "backward": "other", "optimizer": "other"}
+STEPS = 2  # the first makes what an optimizer keeps, the second has it from the start
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes at the moment when most are held: all together, and by what they are for. The parts sum to the peak.
+
+    `activations` is what a forward made, `other` temporary tensors of backward and optimizer.
+    """
+
+    peak: int
+    parts: dict[Kind, int]
+
+
+class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of every storage that an operation returns, until it is given back; within it, `kind` is new.
+
+    It sees what operators return, and not the scratch inside them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.kind: Kind = "parameters"
+        self._held: dict[int, tuple[int, Kind]] = {}  # by id of a storage that lives
+        self._now: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+        self.memory = Memory(0, dict(self._now))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for t in tree_leaves(out):
+            if isinstance(t, Tensor) and id(storage := t.untyped_storage()) not in self._held:
+                self._held[id(storage)] = storage.nbytes(), self.kind
+                self._now[self.kind] += storage.nbytes()
+                weakref.finalize(storage, self._freed, id(storage))
+        if (total := sum(self._now.values())) > self.memory.peak:
+            self.memory = Memory(total, dict(self._now))
+        return out
+
+    def become(self, kind: Kind, tensors: Iterable[Tensor]) -> None:
+        """These are of another kind from now on, wherever they were made."""
+        for t in tensors:
+            key = id(t.untyped_storage())
+            if key in self._held:
+                size, before = self._held[key]
+                self._held[key] = size, kind
+                self._now[before] -= size
+                self._now[kind] += size
+
+    def _freed(self, key: int) -> None:
+        size, kind = self._held.pop(key)
+        self._now[kind] -= size
+
+
+def predict(recipe: Recipe, *, seed: int = 0) -> Memory:
+    """Of building the model and two steps, on fake tensors: nothing is computed, and no memory is taken.
+
+    A CPU stands for every device: what an operator allocates inside itself is not counted on any.
+    Raises: ValueError for a recipe whose memory cannot be known beforehand, which torch.compile decides.
+    """
+    if recipe.compiled:
+        raise ValueError("torch.compile decides what is kept and fused: only running it tells")
+    known = [Data(recipe, seed=seed)(step) for step in range(STEPS)]  # before tensors are fake: lengths are data
+    with FakeTensorMode() as fake, Allocations() as allocations:
+        step = TrainingStep(
+            recipe, device=torch.device("cpu"), seed=seed, drawn=known.__getitem__, place=fake.from_tensor
+        )
+        return memory_of(step, allocations)
+
+
+def measured_memory(build: Callable[[], TrainingStep]) -> Memory:
+    """The same of a step on real tensors: slower than it, and exact but for scratch inside operators."""
+    with Allocations() as allocations:
+        return memory_of(build(), allocations)
+
+
+def memory_of(step: TrainingStep, allocations: Allocations) -> Memory:
+    """Of two steps, told apart by their parts as they end."""
+    listen = torch.Tensor.register_post_accumulate_grad_hook
+    held: list[Any] = [listen(p, _gradient(allocations)) for p in step.model.parameters()]  # type: ignore[no-untyped-call]
+
+    def mark(part: Part | None) -> None:
+        if part is not None:
+            allocations.kind = MADE_IN[part]
+        else:
+            state = (t for s in step.optimizer.state.values() for t in s.values() if isinstance(t, Tensor))
+            allocations.become("optimizer", state)
+
+    for _ in range(STEPS):
+        step(mark)
+    for hook in held:
+        hook.remove()
+    return allocations.memory
+
+
+def _gradient(allocations: Allocations) -> Callable[[Tensor], None]:
+    def hook(p: Tensor) -> None:
+        if p.grad is not None:
+            allocations.become("gradients", [p.grad])
+
+    return hook

@@ -1,0 +1,7 @@
+"""The op `train_step` with its implementations."""
+
+from llmbench.ops.train_step import implementations
+from llmbench.ops.train_step.definition import train_step
+from llmbench.ops.train_step.params import TrainStepParams, recipe_of
+
+__all__ = ["TrainStepParams", "implementations", "recipe_of", "train_step"]

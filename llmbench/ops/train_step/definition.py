@@ -1,0 +1,93 @@
+"""The op `train_step`: inputs, what its losses should be, and what a step must compute."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+
+from llmbench.kernels.model import model_flops, step_flops
+from llmbench.kernels.training import TrainingStep
+from llmbench.ops.op import Cost, Expected, Op
+from llmbench.ops.oracle import LOSS_TOLERANCE
+from llmbench.ops.registry import register
+from llmbench.ops.train_step.params import OptimizerName, TrainStepParams, config_of, recipe_of
+from llmbench.suite.catalog import Constraint, Phase
+
+SEED = 0  # of weights and data
+CHECKED = 2  # losses of the first steps: the second one hangs on gradients and update of the first
+LARGE = 50_000_000  # parameters from which the reference recomputes its activations, to fit beside what it judges
+
+
+def inputs(p: TrainStepParams, generator: Generator) -> tuple[Tensor]:
+    """The seed of weights and data, an int64 scalar: a step draws its own data."""
+    return (torch.full((), SEED, dtype=torch.int64, device=generator.device),)
+
+
+def oracle(p: TrainStepParams, phase: Phase, inputs: Sequence[Tensor], douts: Sequence[Tensor] = ()) -> list[Expected]:
+    """The losses of the first two steps, by naive attention and eager loss, one precision above the computation.
+
+    As far off as losses may be: `LOSS_TOLERANCE` of the dtype that products run in.
+    """
+    device, computed = inputs[0].device, getattr(torch, p.computed_in)
+    wide: Literal["float32", "float64"] = (
+        "float64" if computed.itemsize >= 4 and config_of(p).num_params < LARGE else "float32"
+    )
+    plain = replace(
+        p, attention="naive", cross_entropy="eager", dtype=wide, autocast="none", matmul="ieee", early_stop=True,
+        checkpointing="full" if config_of(p).num_params >= LARGE else "none", optimizer=_plain(p.optimizer),
+    )  # fmt: skip
+    losses = _losses(plain, int(inputs[0].item()), device)
+    tolerance = LOSS_TOLERANCE[torch.bfloat16 if p.matmul == "tf32" else computed]
+    return [Expected("losses", losses, allowed=tolerance * losses.abs().max().item(), dtype=torch.float32)]
+
+
+@lru_cache(maxsize=8)
+def _losses(p: TrainStepParams, seed: int, device: torch.device) -> Tensor:
+    step = TrainingStep(recipe_of(p, device=device), device=device, seed=seed)
+    return torch.stack([step().double() for _ in range(CHECKED)])
+
+
+def _plain(optimizer: OptimizerName) -> OptimizerName:
+    if optimizer.startswith("adam_l2"):
+        return "adam_l2_foreach"
+    return "lion_for_loop" if optimizer.startswith("lion") else "adamw_for_loop"
+
+
+def cost(p: TrainStepParams, phase: Phase) -> Cost:
+    """FLOP that the model asks (causal pairs exact, backward twice forward, nothing for recomputing): so its rate over
+    the peak is the MFU of that convention. Tokens of a step, padding included."""
+    tokens = p.rows * p.seq_len * p.accumulation
+    flop = model_flops(config_of(p), batch=p.rows * p.accumulation, seq_len=p.seq_len, convention="exact")
+    return Cost(flop, None, tokens)
+
+
+def figures(p: TrainStepParams) -> Mapping[str, float]:
+    """Parameters of the model; FLOP with what checkpointing computes again, over those without."""
+    config = config_of(p)
+    asked = step_flops(config, batch=p.rows, seq_len=p.seq_len, policy="none")
+    done = step_flops(config, batch=p.rows, seq_len=p.seq_len, policy=p.checkpointing, early_stop=p.early_stop)
+    return {"num_params": config.num_params, "recomputed_flop": done.total / asked.total}
+
+
+train_step: Op[TrainStepParams] = Op(
+    name="train_step",
+    version=1,
+    params=TrainStepParams,
+    inputs=inputs,
+    oracle=oracle,
+    cost=cost,
+    figures=figures,
+    phases=("step",),
+    input_names=("seed",),
+    constant=("seed",),
+    constraints=(
+        Constraint("only_with", "matmul", "dtype", "float32"),
+        Constraint("only_with", "cross_entropy", "loss", "sft"),
+    ),
+    isolation="case",
+    doc="A step of training a decoder: data, forward, backward, optimizer; what fits, and what is fastest.",
+)
+register(train_step)

@@ -1,0 +1,120 @@
+"""A training step as it is measured: eager, and compiled."""
+
+from collections.abc import Callable, Mapping
+from statistics import median
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from llmbench.kernels.training import PARTS, TrainingStep, measured_memory, predict
+from llmbench.ops.gemm import multiplied_as
+from llmbench.ops.train_step.definition import CHECKED, SEED, train_step
+from llmbench.ops.train_step.params import TrainStepParams, recipe_of
+
+Key = str | tuple[str, str]
+LEARNED = 20  # steps after which the loss is told
+WARM = 5  # steps of which parts are not timed
+
+
+class _Steps:
+    """Steps of one model. A call makes one and gives the losses of the first two; `reset` forgets the model.
+
+    The first call builds the model and makes both of those steps, so that what an optimizer keeps is there: the memory
+    of that call is the memory of training.
+    """
+
+    def __init__(self, p: TrainStepParams, *, compiled: bool) -> None:
+        self._p = p
+        self._device = torch.empty(0).device  # that of set-up
+        self._recipe = recipe_of(p, device=self._device, compiled=compiled)
+        self._step: TrainingStep | None = None
+        self._first: list[Tensor] = []
+        self._seed = SEED
+
+    def __call__(self, seed: Tensor) -> Tensor:
+        if self._step is None:
+            self._seed = int(seed.item())
+            self._step = self._made()
+            self._first = [self._one().float() for _ in range(CHECKED)]
+        else:
+            self._one()
+        return torch.stack(self._first)
+
+    def reset(self) -> None:
+        """The next call begins anew."""
+        self._step, self._first = None, []
+
+    def figures(self) -> Mapping[Key, float]:
+        """From passes of their own: parts of the time, loss after some steps, parts of the memory, prediction."""
+        found: dict[Key, float] = {}
+        found |= {("time", part): seconds for part, seconds in self._parts().items()}
+        found["loss_after"] = self._loss_after()
+        self.reset()
+        if self._recipe.compiled:
+            return found
+        memory = measured_memory(self._made)
+        found |= {("peak_memory", kind): float(size) for kind, size in memory.parts.items()}
+        predicted = predict(self._recipe, seed=self._seed)
+        found["predicted_peak_memory"] = float(predicted.peak)
+        return found
+
+    def _made(self) -> TrainingStep:
+        return TrainingStep(self._recipe, device=self._device, seed=self._seed)
+
+    def _one(self, *mark: Callable[..., object]) -> Tensor:
+        assert self._step is not None
+        with multiplied_as(self._p.matmul):
+            return self._step(*mark)
+
+    def _parts(self) -> dict[str, float]:
+        """Seconds of each part, the median over steps; the device is waited for between them."""
+        clock = _PartClock(self._device)
+        spent: dict[str, list[float]] = {part: [] for part in PARTS}
+        assert self._step is not None
+        while self._step.steps < LEARNED - 1:
+            self._one(clock.mark)
+            found = clock.take()
+            if self._step.steps > WARM:
+                for part in PARTS:
+                    spent[part].append(found.get(part, 0.0))
+        return {part: median(times) for part, times in spent.items()}
+
+    def _loss_after(self) -> float:
+        return float(self._one().item())
+
+
+class _PartClock:
+    """Wall time of the parts of a step."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._spent: dict[str, float] = {}
+        self._part: str | None = None
+        self._since = 0.0
+
+    def mark(self, part: str | None) -> None:
+        """A part begins; None: the step is over."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        now = perf_counter()
+        if self._part is not None:
+            self._spent[self._part] = self._spent.get(self._part, 0.0) + now - self._since
+        self._part, self._since = part, now
+
+    def take(self) -> dict[str, float]:
+        """What the last step's parts took."""
+        spent, self._spent = self._spent, {}
+        return spent
+
+
+@train_step.impl("eager", graphable=False)
+def eager(p: TrainStepParams) -> _Steps:
+    """Operation by operation. Source: llmbench.kernels.training."""
+    return _Steps(p, compiled=False)
+
+
+@train_step.impl("compiled", needs=["inductor"], compiled=True, graphable=False)
+def compiled(p: TrainStepParams) -> _Steps:
+    """Model and loss through torch.compile. Source: llmbench.kernels.training."""
+    return _Steps(p, compiled=True)
