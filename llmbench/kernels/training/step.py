@@ -46,7 +46,8 @@ class Data:
 
 
 class TrainingStep:
-    """A model in training by a recipe; each call makes one step and gives its loss, a float32 scalar on the device.
+    """A model in training by a recipe; each call makes one step and gives its loss, a float32 scalar (float64 of
+    float64) on the device.
 
     The loss is the mean over all that counts in the step, however unequally micro-batches share it: gradients equal
     those of one large batch. Weights and data follow from `seed`. `drawn` gives the micro-batches of a step otherwise
@@ -78,7 +79,7 @@ class TrainingStep:
         for given in self.data():
             mark("forward")
             with self._autocast():
-                loss = self._loss(self.model, given).float() * given.share
+                loss = self._loss(self.model, given) * given.share
             mark("backward")
             torch.autograd.backward(loss if self.scaler is None else self.scaler.scaled(loss))
             losses.append(loss.detach())

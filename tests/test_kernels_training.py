@@ -1,0 +1,165 @@
+"""Training steps: accumulation, stages, loss scaling, and memory known before a step is run."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from llmbench.kernels.attention import naive_attention, tiled_attention
+from llmbench.kernels.losses import chunked_linear_cross_entropy
+from llmbench.kernels.model import ModelConfig
+from llmbench.kernels.training import STAGES, Recipe, TrainingStep, measured_memory, predict
+from llmbench.kernels.training.prediction import KINDS
+from llmbench.measure.memory import peak_memory
+
+torch.set_num_threads(1)
+CPU = torch.device("cpu")
+SMALL = ModelConfig(
+    vocab=96, hidden=32, layers=4, num_heads=4, num_kv_heads=2, head_dim=8, ffn=64, tied=True
+)  # fmt: skip
+PLAIN = Recipe(config=SMALL, attention=partial(naive_attention, causal=True), rows=4, seq_len=24)
+
+
+def with_stage(stage: str, recipe: Recipe = PLAIN) -> Recipe:
+    config = recipe.config.with_score_head() if stage == "reward" else recipe.config
+    return replace(recipe, stage=stage, config=config)
+
+
+def gradients(recipe: Recipe, step: TrainingStep | None = None) -> list[Tensor]:
+    """Of the first step, before they are clipped."""
+    step = step or TrainingStep(recipe, device=CPU)
+    found: list[Tensor] = []
+    step._update = lambda: found.extend(p.grad.clone() for p in step.model.parameters() if p.grad is not None)
+    step()
+    return found
+
+
+def test_accumulated_micro_batches_equal_the_whole_batch_though_their_tokens_are_unequal() -> None:
+    wide = replace(PLAIN, dtype=torch.float64, rows=2, accumulation=4)
+    parts = TrainingStep(wide, device=CPU)
+    given = parts.data()
+    shares = [g.share for g in given]
+    assert sum(shares) == pytest.approx(1) and len(set(shares)) > 1
+
+    whole = TrainingStep(replace(wide, rows=8, accumulation=1), device=CPU)
+    batch = type(given[0].batch)(*(torch.cat(t) for t in zip(*(g.batch for g in given), strict=True)))
+    whole._drawn = lambda step: [given[0]._replace(batch=batch, share=1.0)]
+    means = TrainingStep(wide, device=CPU)
+    means._drawn = lambda step: [g._replace(share=1 / 4) for g in given]
+    wanted, found, wrong = (gradients(wide, s) for s in (whole, parts, means))
+    scale = max(float(g.abs().max()) for g in wanted)
+    assert max(float((a - b).abs().max()) for a, b in zip(wanted, found, strict=True)) < 1e-12 * scale
+    assert max(float((a - b).abs().max()) for a, b in zip(wanted, wrong, strict=True)) > 1e-6 * scale
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_learns(stage: str) -> None:
+    step = TrainingStep(with_stage(stage, replace(PLAIN, lr=3e-3)), device=CPU)
+    losses = [step().item() for _ in range(24)]
+    assert all(torch.tensor(losses).isfinite())
+    assert sum(losses[-4:]) < sum(losses[:4])
+    if stage == "dpo":
+        assert losses[0] == pytest.approx(torch.log(torch.tensor(2.0)).item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("checkpointing", ["full", "every_2", "sqrt", "selective"])
+def test_checkpointing_changes_no_bit_of_a_gradient(stage: str, checkpointing: str) -> None:
+    recipe = with_stage(stage, replace(PLAIN, accumulation=2))
+    wanted, found = gradients(recipe), gradients(replace(recipe, checkpointing=checkpointing))
+    assert len(wanted) == len(found) > 0
+    assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
+
+
+def test_losses_agree_whatever_computes_attention_and_loss_and_they_fall() -> None:
+    def sdpa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+
+    forms = [
+        PLAIN,
+        replace(PLAIN, attention=partial(tiled_attention, causal=True)),
+        replace(PLAIN, attention=sdpa),
+        replace(PLAIN, cross_entropy=chunked_linear_cross_entropy),
+        replace(PLAIN, optimizer="adamw_fused"),
+    ]
+    after = []
+    for recipe in forms:
+        step = TrainingStep(recipe, device=CPU)
+        losses = [step().item() for _ in range(20)]
+        assert losses[-1] < 0.95 * losses[0]
+        after.append(losses[-1])
+    assert max(after) - min(after) < 1e-4
+
+
+MEMORY = {
+    "plain": PLAIN,
+    "checkpointed": replace(PLAIN, checkpointing="full"),
+    "selective": replace(PLAIN, checkpointing="selective"),
+    "accumulated": replace(PLAIN, accumulation=3, rows=2),
+    "autocast": replace(PLAIN, autocast=torch.bfloat16),
+    "scaled": replace(PLAIN, autocast=torch.float16),
+    "half": replace(PLAIN, dtype=torch.bfloat16),
+    "lion": replace(PLAIN, optimizer="lion_foreach"),
+    "fused": replace(PLAIN, optimizer="adamw_fused"),
+    **{stage: with_stage(stage) for stage in STAGES if stage != "sft"},
+}
+
+
+@pytest.mark.parametrize("name", MEMORY)
+def test_predicted_memory_is_what_a_step_takes(name: str) -> None:
+    recipe = replace(MEMORY[name], rows=4 * MEMORY[name].rows)
+
+    def train() -> None:
+        step = TrainingStep(recipe, device=CPU)
+        step()
+        step()
+
+    train()
+    measured = peak_memory(train, CPU)["peak_memory"]
+    predicted, seen = predict(recipe), measured_memory(lambda: TrainingStep(recipe, device=CPU))
+    assert measured * 0.98 <= predicted.peak <= measured * 1.02
+    for memory in (predicted, seen):
+        assert sum(memory.parts.values()) == memory.peak and set(memory.parts) == set(KINDS)
+    params = sum(p.nbytes for p in TrainingStep(recipe, device=CPU).model.parameters())
+    assert predicted.parts["parameters"] >= params * (2 if name == "dpo" else 1)
+    assert predicted.parts["optimizer"] >= params * (1 if name == "lion" else 2)
+    assert abs(predicted.peak - seen.peak) < 0.01 * seen.peak
+
+
+def test_checkpointing_and_lion_need_less_and_a_compiled_step_is_not_predicted() -> None:
+    rows = replace(PLAIN, rows=64)
+    peaks = {name: predict(replace(MEMORY[name], rows=64)).peak for name in ("plain", "checkpointed", "lion")}
+    assert peaks["checkpointed"] < 0.8 * peaks["plain"] and peaks["lion"] < peaks["plain"]
+    with pytest.raises(ValueError, match="only running it tells"):
+        predict(replace(rows, compiled=True))
+
+
+def test_an_infinite_gradient_skips_exactly_that_step_and_halves_the_scale() -> None:
+    step = TrainingStep(replace(PLAIN, autocast=torch.float16), device=CPU)
+    assert step.scaler is not None
+    seen = []
+    for i in range(4):
+        before = [p.detach().clone() for p in step.model.parameters()]
+        unscale = step.scaler.unscale_
+        if i == 2:
+            first = next(step.model.parameters())
+
+            def poisoned(params: list[Tensor], unscale=unscale, first=first) -> Tensor:
+                first.grad[0, 0] = torch.inf
+                return unscale(params)
+
+            step.scaler.unscale_ = poisoned  # type: ignore[method-assign]
+        step()
+        step.scaler.unscale_ = unscale  # type: ignore[method-assign]
+        after = list(step.model.parameters())
+        seen.append((any(not torch.equal(a, b) for a, b in zip(before, after, strict=True)), step.scaler.scale))
+    assert seen == [(True, 2.0**16), (True, 2.0**16), (False, 2.0**15), (True, 2.0**15)]
+    assert step.scaler.skipped == 1
+
+
+def test_marks_tell_the_parts_in_their_order() -> None:
+    heard: list[str | None] = []
+    TrainingStep(replace(PLAIN, accumulation=2), device=CPU)(heard.append)
+    assert heard == ["data", "forward", "backward", "forward", "backward", "optimizer", None]
