@@ -17,7 +17,9 @@ VERSION = 1
 NAMED = "llmbench.records/"  # before the version, as in the schemas of all documents
 METADATA_KEY = "llmbench.schema"
 
-AXIS_NAMES = ("heads", "lengths", "model", "optimizer", "precision", "shape")
+AXIS_NAMES = (
+    "batch", "heads", "lengths", "model", "optimizer", "precision", "schedule", "shape", "way", "window",
+)  # fmt: skip
 """Names of bundles whose `axis_` column every file has; a bundle of another name adds a column to its own runs."""
 
 _TEXT, _INT, _REAL, _FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
