@@ -16,6 +16,9 @@ def command(
     only: Only = [],  # noqa: B006  (typer reads it)
     quick: Quick = False,
     processes: Annotated[int | None, typer.Option("--processes", min=1, help="Fresh processes.")] = None,
+    predict: Annotated[
+        bool, typer.Option("--predict", help="Peak memory and FLOP of each case, without running it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the cases of a suite and how long they will take."""
@@ -24,4 +27,4 @@ def command(
     )  # fmt: skip
     for note in order.catalog.notes:
         print(f"llmbench: {note}", file=sys.stderr)
-    print_plan(order, as_json=as_json)
+    print_plan(order, as_json=as_json, predict=predict)

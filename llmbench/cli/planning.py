@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,6 +13,7 @@ from llmbench.codec import to_plain
 from llmbench.errors import MachineError
 from llmbench.machine.simulated import NAME as SIMULATED
 from llmbench.run.describe import describe
+from llmbench.run.foresight import Predictions, predictions_of
 from llmbench.run.plan import estimate_s, units_of
 from llmbench.run.session import Order, points_of
 from llmbench.suite.bundled import find
@@ -53,18 +55,23 @@ def _elsewhere(device: str, catalog: Catalog) -> Catalog:
     return replace(catalog, device=DeviceSpec(name, "cuda", "a CUDA device elsewhere"), ops=ops, notes=(note,))
 
 
-def print_plan(order: Order, *, as_json: bool) -> None:
-    """The cases in order and the estimated wall time; as JSON it is what `llmbench worker --cases` takes."""
+def print_plan(order: Order, *, as_json: bool, predict: bool = False) -> None:
+    """The cases in order and the estimated wall time; as JSON it is what `llmbench worker --cases` takes.
+
+    With `predict`, what each case will need, by a worker: nothing is run.
+    """
     points = points_of(order.suite, order.only)
     units = units_of(order.suite, points)
     wall_s = estimate_s(order.suite, units, order.results)
+    document: dict[str, Any] = {
+        "schema": "llmbench.plan/1", "suite": order.suite.name, "device": order.suite.device,
+        "plugins": list(order.suite.plugins), "estimated_wall_s": round(wall_s, 1),
+        "cases": sum(len(p.cases) for p in points), "units": [to_plain(u) for u in units],
+    }  # fmt: skip
+    foreseen = predictions_of(document, order.suite_path.parent) if predict else Predictions()
     if as_json:
-        document = {
-            "schema": "llmbench.plan/1", "suite": order.suite.name, "device": order.suite.device,
-            "plugins": list(order.suite.plugins), "estimated_wall_s": round(wall_s, 1),
-            "cases": sum(len(p.cases) for p in points), "units": [to_plain(u) for u in units],
-        }  # fmt: skip
-        print(json.dumps(document))
+        told = {"predictions": foreseen.cases, "device_memory_bytes": foreseen.device_memory_bytes} if predict else {}
+        print(json.dumps({**document, **told}))
         return
     console = Console(highlight=False, soft_wrap=True)
     why = {i.name: i.why_unavailable for i in order.suite.op.impls}
@@ -72,11 +79,13 @@ def print_plan(order: Order, *, as_json: bool) -> None:
         for case in point.cases:
             params = " ".join(f"{k}={v}" for k, v in case.told.items())
             reason = (case.skip and f"skipped: {case.skip}") or (why[case.impl] and f"unavailable: {why[case.impl]}")
-            console.print(
-                f"{case.case_id}  {case.impl:<16} {case.phase:<8}{escape(params)}  {escape(reason or '')}".rstrip()
-            )
+            needs = f"{foreseen.text(case.case_id):<36}" if predict else ""
+            name = f"{case.case_id}  {case.impl:<16} {case.phase:<8}"
+            console.print(f"{name}{needs}{escape(params)}  {escape(reason or '')}".rstrip())
     cases, processes = sum(len(p.cases) for p in points), order.suite.measure.processes
     several = f" in each of {processes} processes" if processes > 1 else ""
     console.print(
         f"{cases} cases at {len(points)} points{several}, about {wall_s / 60:.1f} minutes on {order.suite.device}"
     )
+    if predict:
+        console.print(foreseen.summary(order.suite.device))

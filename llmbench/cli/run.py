@@ -42,6 +42,9 @@ def command(
     force: Annotated[
         bool, typer.Option("--force", help="With --resume: go on although suite, device, torch or code differ.")
     ] = False,
+    ignore_prediction: Annotated[
+        bool, typer.Option("--ignore-prediction", help="Run cases whose memory is predicted not to fit.")
+    ] = False,
     campaign: Annotated[
         str | None, typer.Option("--campaign", metavar="ID", help="Stored with the run, to group runs of many devices.")
     ] = None,
@@ -55,9 +58,10 @@ def command(
         signal.signal(signal.SIGHUP, _interrupt)
     listener = progress()
     if resume_run is not None:
-        if only or quick or processes or device:
+        if only or quick or processes or device or ignore_prediction:
             raise UsageError(
-                "--resume goes on with the run as it was, without --only, --quick, --processes or --device"
+                "--resume goes on with the run as it was, without --only, --quick, --processes, --device or "
+                "--ignore-prediction"
             )
         folder = find_run(resume_run, results, closed=False)
         outcome = resume(folder, listener, force=force, max_minutes=max_minutes, changed_suite=_suite_change(folder))
@@ -67,7 +71,9 @@ def command(
         if dry_run:
             print_plan(order, as_json=as_json)
             return
-        outcome = start(replace(order, campaign_id=campaign), listener, max_minutes=max_minutes)
+        outcome = start(
+            replace(order, campaign_id=campaign, ignore_prediction=ignore_prediction), listener, max_minutes=max_minutes
+        )
     _print(outcome, results, as_json=as_json)
     raise typer.Exit(INTERRUPTED if outcome.interrupted else FAILED if outcome.failed else 0)
 

@@ -85,6 +85,7 @@ op: Op[CrossEntropyParams] = Op(
     oracle=lambda p, phase, inputs, douts: expected_of_loss(op, p, phase, inputs, douts),
     cost=cross_entropy_cost,
     figures=figures,
+    sizes=("tokens", "vocab"),
     input_names=("hidden", "weight", "labels"),
     doc="Cross entropy of the next token (SFT), with or without the projection onto the vocabulary.",
 )

@@ -87,6 +87,7 @@ decode: Op[DecodeParams] = Op(
     cost=decode_cost,
     figures=figures,
     phases=("infer",),
+    sizes=("batch", "kv_len", "num_heads", "num_kv_heads", "head_dim"),
     input_names=("q", "k", "v"),
     constraints=(Constraint("multiple_of", "num_heads", "num_kv_heads"),),
     doc="Attention of one new token a sequence to its KV cache (decoding), with grouped kv heads.",

@@ -52,6 +52,7 @@ op: Op[GemmParams] = Op(
     reference=lambda p: _precise(p, lambda a, b: a @ b.T),  # as tf32 what may be as wrong as tf32
     cost=cost,
     phases=("infer",),
+    sizes=("rows", "columns", "inner"),
     input_names=("a", "b"),
     constraints=(Constraint("only_with", "matmul", "dtype", "float32"),),
     doc="A matrix product, as in the projections of a model: what each precision costs.",

@@ -96,7 +96,10 @@ class Op(Generic[P]):
     from `oracle(p, phase, inputs, douts)` where the whole reference would not fit into memory. `constant` names inputs
     that may hold one value throughout (a fresh optimizer's state); others are random, since data decide about power.
     `frozen` names inputs that get no gradient (log-probs of a reference model).
-    `figures(p)` gives metrics that follow from the parameters alone, such as the size of a KV cache.
+    `sizes` names parameters that memory grows with: where a case ran out of it, those that are at least as large in
+    each, and alike otherwise, are `inferred`. `figures(p)` gives metrics that follow from the parameters alone, such as
+    the size of a KV cache. `predicted_memory(p, impl)` gives the bytes of a case at its peak without running it, or why
+    they are not known.
     """
 
     name: str
@@ -107,12 +110,14 @@ class Op(Generic[P]):
     oracle: Callable[[P, Phase, Sequence[Tensor], Sequence[Tensor]], list[Expected]] | None = None
     cost: Callable[[P, Phase], Cost] = lambda p, phase: Cost()
     figures: Callable[[P], Mapping[str, float]] = lambda p: {}
+    predicted_memory: Callable[[P, str], float | str] | None = None
     phases: tuple[Phase, ...] = KERNEL_PHASES
     input_names: tuple[str, ...] = ()
     constant: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     isolation: Isolation = "point"
+    sizes: tuple[str, ...] = ()
     doc: str = ""
     impls: dict[str, Impl[P]] = field(default_factory=dict)
 
@@ -165,6 +170,7 @@ class Op(Generic[P]):
             ),
             constraints=self.constraints,
             isolation=self.isolation,
+            sizes=self.sizes,
         )
 
 

@@ -13,6 +13,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="llmbench worker", description="Describe or measure in this very process.")
     parser.add_argument("--describe", action="store_true", help="print the catalog of this interpreter as JSON")
     parser.add_argument("--ceilings", action="store_true", help="measure what the device reaches at best, as JSON")
+    parser.add_argument("--predict", metavar="FILE", help="memory and FLOP of the cases of a plan, not run, as JSON")
     parser.add_argument("--cases", metavar="FILE", help="a plan, as `llmbench plan SUITE --json` prints it")
     parser.add_argument("--out", metavar="FILE", help="results, one JSON line a message; an old file is continued")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: the plan's, else a GPU if there is one)")

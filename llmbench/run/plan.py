@@ -13,10 +13,10 @@ START_S = 4.0  # a worker's imports, as seen on a 2-core machine
 CASE_S = 1.0  # build, check and memory pass of a case without history; compiling takes longer, tiny kernels less
 
 
-def units_of(suite: Suite, points: Sequence[Point]) -> list[Unit]:
+def units_of(suite: Suite, points: Sequence[Point], *, ignore_prediction: bool = False) -> list[Unit]:
     """Every unit of work: the points in order, once a process, process by process so that drift meets them alike."""
     return [
-        Unit(point.point_id, process, point.cases, suite.measure, suite.probes, suite.seed)
+        Unit(point.point_id, process, point.cases, suite.measure, suite.probes, suite.seed, ignore_prediction)
         for process in range(suite.measure.processes)
         for point in points
     ]

@@ -32,6 +32,7 @@ class Unit:
     measure: Measure
     probes: tuple[str, ...]
     seed: int
+    ignore_prediction: bool = False  # of memory: run what is predicted not to fit
     first_block: int = 0  # number of its first block of samples: another attempt never pairs with an earlier one
 
     @property

@@ -11,10 +11,9 @@ from llmbench.run.listener import Listener
 from llmbench.run.local import LocalWorker, WorkerDied
 from llmbench.run.lock import DeviceLock
 from llmbench.run.oom import KillCounter
-from llmbench.run.plan import to_measure
 from llmbench.run.protocol import Found, Hello, Stage, Telemetry, Unit, UnitDone
 from llmbench.store.record import Record, Status
-from llmbench.suite.case import Case
+from llmbench.suite.case import Case, needs_as_much
 from llmbench.suite.suite import Suite
 
 BLOCKS_OF_AN_ATTEMPT = 2**20  # more than any attempt has: blocks of two attempts have no number in common
@@ -90,6 +89,7 @@ class Runner:
     since: float = 0.0  # when the unit before it ended
     attempts: int = -1  # at this unit, from 0
     said: set[str] = field(default_factory=set)  # notes of workers: each once
+    lost: list[Case] = field(default_factory=list)  # that ran out of memory
 
     def run(self, units: Sequence[Unit], *, until: float | None = None) -> bool:
         """Whether all units were measured; False when the monotonic time `until` came first."""
@@ -105,12 +105,13 @@ class Runner:
         for case in unit.cases:
             if case.skip is not None:
                 self._found(unit, case, Record(case.case_id, unit.process, "skipped", why=case.skip))
-        todo = [c for c in unit.cases if c.skip is None]
+        todo = [c for c in unit.cases if c.skip is None and not self._inferred(unit, c)]
         if self.suite.isolation == "case":
             for case in todo:
-                self._apart(unit, case)
-                self.workers.stop()
-        elif to_measure(unit):
+                if not self._inferred(unit, case):
+                    self._apart(unit, case)
+                    self.workers.stop()
+        elif todo:
             self._together(unit, todo)
         self._add({"import": self.workers.startup_s})
         self.workers.startup_s = 0.0
@@ -190,7 +191,19 @@ class Runner:
             status, reason = kills.explain(e)
             return list(waiting.values()), Death(case_id, status, f"{stage}: worker {reason}")
 
+    def _inferred(self, unit: Unit, case: Case) -> bool:
+        """Whether a case that is no larger ran out of memory before: then this one is not tried."""
+        smaller = next((lost for lost in self.lost if needs_as_much(case, lost, self.suite.op.sizes)), None)
+        if smaller is None:
+            return False
+        sizes = " ".join(f"{n}={smaller.params[n]}" for n in self.suite.op.sizes if n in smaller.params)
+        why = f"a case that is no larger ran out of memory ({sizes})"
+        self._found(unit, case, Record(case.case_id, unit.process, "inferred", why=why))
+        return True
+
     def _found(self, unit: Unit, case: Case, record: Record) -> None:
+        if record.status == "oom":
+            self.lost.append(case)
         self.journal.record(unit.key, record)
         self.listener.found(case, record)
 

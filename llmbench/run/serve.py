@@ -2,6 +2,7 @@
 
 llmbench worker --describe [--device D] [--plugin MODULE[:FUNCTION]]...   the catalog as JSON
 llmbench worker --ceilings [--device D]                                   what the device reaches at best, as JSON
+llmbench worker --predict FILE                                             memory and FLOP of a plan's cases, not run
 llmbench worker --cases FILE --out FILE [--device D]                      measures a plan without a parent
 """
 
@@ -30,16 +31,19 @@ from llmbench.codec import from_plain, to_plain
 from llmbench.errors import LlmbenchError, ProtocolError, UsageError
 from llmbench.machine import simulated
 from llmbench.machine.probe import describe_device, probe, versions
+from llmbench.measure.memory import total_memory_bytes
 from llmbench.ops.registry import catalog, load_plugins
 from llmbench.run.arguments import parse
 from llmbench.run.ceiling_worker import reached
 from llmbench.run.limits import limit_memory
+from llmbench.run.prediction import predictions
 from llmbench.run.protocol import Found, Hello, Message, Stage, StageName, Unit, UnitDone, decode, encode
 from llmbench.run.worker import measure_unit, open_bench
 
 PLAN_SCHEMA = "llmbench.plan/1"
 CATALOG_SCHEMA = "llmbench.catalog/1"
 CEILINGS_SCHEMA = "llmbench.ceilings/1"
+PREDICTIONS_SCHEMA = "llmbench.predictions/1"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Say = Callable[[StageName, str | None], None]  # which stage of which case begins
@@ -55,9 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _document(lambda: _describe(args))
         if args.ceilings:
             return _document(lambda: {"schema": CEILINGS_SCHEMA, **to_plain(reached(args.device))})
+        if args.predict:
+            return _document(lambda: _predict(args))
         if args.cases and args.out:
             return _cases(args)
-        raise UsageError("llmbench worker: give --describe, --ceilings, or --cases FILE --out FILE")
+        raise UsageError("llmbench worker: give --describe, --ceilings, --predict FILE, or --cases FILE --out FILE")
     except LlmbenchError as e:
         print(f"llmbench: {e}", file=sys.stderr)
         return e.exit_code
@@ -151,6 +157,18 @@ def _describe(args: argparse.Namespace) -> dict[str, Any]:
     sys.path.extend(args.path)
     notes = load_plugins(args.plugin)
     return {"schema": CATALOG_SCHEMA, **to_plain(catalog(describe_device(args.device), versions(), notes))}
+
+
+def _predict(args: argparse.Namespace) -> dict[str, Any]:
+    sys.path.extend(args.path)
+    plan = _read_plan(Path(args.predict))
+    load_plugins([*plan.get("plugins", []), *args.plugin])
+    units = [from_plain(Unit, u) for u in plan["units"]]
+    cases = {case_id: found._asdict() for case_id, found in predictions(units).items()}
+    device = str(plan["device"])
+    here = device == "cpu" or (device.startswith("cuda") and torch.cuda.is_available())
+    has = total_memory_bytes(torch.device(device)) if here else None
+    return {"schema": PREDICTIONS_SCHEMA, "device_memory_bytes": has, "cases": cases}
 
 
 def _cases(args: argparse.Namespace) -> int:

@@ -38,6 +38,7 @@ class Order:
     results: Path
     only: Match = field(default_factory=dict)
     quick: bool = False
+    ignore_prediction: bool = False
     campaign_id: str | None = None
 
 
@@ -130,7 +131,8 @@ def _carry_out(
 ) -> Outcome:  # fmt: skip
     """Measures the units that are open, then closes the run, interrupted or not."""
     header = found.header
-    units = units_of(header.suite, points_of(header.suite, header.only))
+    points = points_of(header.suite, header.only)
+    units = units_of(header.suite, points, ignore_prediction=header.ignore_prediction)
     open_units = [u for u in units if u.key not in found.units]
     cases = sum(len(u.cases) for u in units)
     listener.begins(
@@ -248,6 +250,7 @@ def _header(order: Order, code: Code, hello: Hello, folder: Path, load: Load | N
         started=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         param_types={p.name: p.type for op in order.catalog.ops for p in op.params},
         campaign_id=order.campaign_id,
+        ignore_prediction=order.ignore_prediction,
         notes=tuple(dict.fromkeys([*([note] if note else []), *order.catalog.notes, *hello.notes])),
         load=load,
         ceilings=kept_ceilings(hello.machine.device_key),

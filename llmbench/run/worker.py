@@ -29,6 +29,7 @@ from llmbench.orderstat import median_interval
 from llmbench.run.compiled import compiled_so_far
 from llmbench.run.failure import failure
 from llmbench.run.ledger import Ledger
+from llmbench.run.prediction import predicted, why_too_large
 from llmbench.run.prepared import Prepared, Problem, make_problem, prepare
 from llmbench.run.probes import observe
 from llmbench.run.protocol import Found, Message, StageName, Unit, UnitDone
@@ -119,6 +120,12 @@ def _prepare(case: Case, unit: Unit, bench: Bench, problems: dict[str, Problem])
     reason = impl.why_unavailable(case.phase, device_type=bench.device_type) or (why_eager() if impl.compiled else None)
     if reason is not None:
         return replace(record, status="unavailable", why=reason)
+    foreseen = predicted(case, op, impl)
+    reason = None if unit.ignore_prediction else why_too_large(foreseen, bench.device)
+    if reason is not None:
+        return replace(record, status="skipped", why=reason)
+    if foreseen.memory_bytes is not None:
+        record = replace(record, measurements=[Measurement("predicted_peak_memory", foreseen.memory_bytes)])
     key = json.dumps([case.phase, case.params], sort_keys=True)
     try:
         if key not in problems:
@@ -149,7 +156,7 @@ def _check_first_call(one: Prepared, unit: Unit, bench: Bench) -> Prepared | Rec
 
     bench.stage("check", one.case.case_id)
     check, errors, why = _check(one, outputs)
-    one.record = replace(one.record, check=check, measurements=[*found, *errors])
+    one.record = replace(one.record, check=check, measurements=[*one.record.measurements, *found, *errors])
     if why is not None:
         one.problem.restore()
         return replace(one.record, status="wrong", why=why)

@@ -68,6 +68,7 @@ class Header:
     campaign_id: str | None = None
     notes: tuple[str, ...] = ()
     ceilings: Ceilings | None = None  # of this device key, where they were measured before the run
+    ignore_prediction: bool = False  # cases were run though their memory was predicted not to fit
     load: Load | None = None  # of the CPU, where it is the device; older runs have their notes alone
 
 

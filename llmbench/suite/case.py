@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal, NamedTuple
@@ -166,3 +166,16 @@ def _combinations(suite: Suite) -> Iterator[_Combination]:
 def _digest(parts: object) -> str:
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def needs_as_much(case: Case, other: Case, sizes: Sequence[str]) -> bool:
+    """Whether `case` is `other` made larger, or with another cache: alike but for `sizes`, none of them less."""
+    alike = (case.op, case.impl, case.phase) == (other.op, other.impl, other.phase)
+    if not sizes or not alike or case.params.keys() != other.params.keys():
+        return False
+    for name, value in case.params.items():
+        before = other.params[name]
+        grew = name in sizes and isinstance(value, int) and isinstance(before, int) and value > before
+        if value != before and not grew:
+            return False
+    return case.case_id != other.case_id

@@ -58,6 +58,7 @@ class OpSpec:
     impls: tuple[ImplSpec, ...]
     constraints: tuple[Constraint, ...] = ()
     isolation: Isolation = "point"
+    sizes: tuple[str, ...] = ()  # parameters that memory grows with
 
     def param(self, name: str) -> ParamSpec | None:
         """The parameter of that name, or None."""

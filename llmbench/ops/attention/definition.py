@@ -33,6 +33,7 @@ attention: Op[AttentionParams] = Op(
     oracle=oracle,
     cost=attention_cost,
     figures=figures,
+    sizes=("batch", "seq_len", "num_heads", "head_dim"),
     input_names=("q", "k", "v", "cu_seqlens_q", "cu_seqlens_k"),
     constraints=(
         Constraint("multiple_of", "num_heads", "num_kv_heads"),

@@ -39,6 +39,7 @@ optimizer: Op[OptimizerParams] = Op(
     reference=reference,
     cost=cost,
     phases=("step",),
+    sizes=("num_params",),
     input_names=("params", "grads", "exp_avg", "exp_avg_sq"),
     constraints=(Constraint("at_most", "num_tensors", "num_params"),),
     doc="One step of an optimizer: AdamW, Lion, or Adam with an L2 penalty, which is not AdamW.",

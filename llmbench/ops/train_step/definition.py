@@ -9,7 +9,9 @@ import torch
 from torch import Generator, Tensor
 
 from llmbench.kernels.model import model_flops, step_flops
-from llmbench.kernels.training import TrainingStep
+from llmbench.kernels.training import TrainingStep, predict
+from llmbench.ops.attention import attention
+from llmbench.ops.cross_entropy import op as cross_entropy
 from llmbench.ops.op import Cost, Expected, Op
 from llmbench.ops.oracle import LOSS_TOLERANCE
 from llmbench.ops.registry import register
@@ -17,7 +19,7 @@ from llmbench.ops.train_step.params import OptimizerName, TrainStepParams, confi
 from llmbench.suite.catalog import Constraint, Phase
 
 SEED = 0  # of weights and data
-CHECKED = 2  # losses of the first steps: the second one hangs on gradients and update of the first
+CHECKED = 3  # losses of the first steps: the third hangs on two updates, and AdamW's first is Lion's
 LARGE = 50_000_000  # parameters from which the reference recomputes its activations, to fit beside what it judges
 
 
@@ -27,7 +29,7 @@ def inputs(p: TrainStepParams, generator: Generator) -> tuple[Tensor]:
 
 
 def oracle(p: TrainStepParams, phase: Phase, inputs: Sequence[Tensor], douts: Sequence[Tensor] = ()) -> list[Expected]:
-    """The losses of the first two steps, by naive attention and eager loss, one precision above the computation.
+    """The losses of the first steps, by naive attention and eager loss, one precision above the computation.
 
     As far off as losses may be: `LOSS_TOLERANCE` of the dtype that products run in.
     """
@@ -72,6 +74,24 @@ def figures(p: TrainStepParams) -> Mapping[str, float]:
     return {"num_params": config.num_params, "recomputed_flop": done.total / asked.total}
 
 
+def predicted_memory(p: TrainStepParams, impl: str) -> float | str:
+    """Bytes at the peak of two steps, by `predict`; eager ones only.
+
+    As a CPU would hold them, whatever the device: attention that needs a GPU stands as SDPA's flash kernel, which holds
+    as much, and so do fused kernels as their eager forms.
+    """
+    if impl != "eager":
+        return "torch.compile decides what is kept and fused: only running it tells"
+    stand_in = p
+    if attention.impls[p.attention].why_unavailable("fwd_bwd", device_type="cpu"):
+        stand_in = replace(stand_in, attention="sdpa_flash")
+    if cross_entropy.impls[p.cross_entropy].why_unavailable("fwd_bwd", device_type="cpu"):
+        stand_in = replace(stand_in, cross_entropy="chunked")
+    if p.optimizer.endswith("triton"):
+        stand_in = replace(stand_in, optimizer="adamw_fused" if p.optimizer == "adamw_triton" else "lion_foreach")
+    return float(predict(recipe_of(stand_in, device=torch.device("cpu")), seed=SEED).peak)
+
+
 train_step: Op[TrainStepParams] = Op(
     name="train_step",
     version=1,
@@ -80,7 +100,9 @@ train_step: Op[TrainStepParams] = Op(
     oracle=oracle,
     cost=cost,
     figures=figures,
+    predicted_memory=predicted_memory,
     phases=("step",),
+    sizes=("micro_batch", "seq_len"),
     input_names=("seed",),
     constant=("seed",),
     constraints=(

@@ -7,7 +7,7 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from llmbench.kernels.training import PARTS, TrainingStep, measured_memory, predict
+from llmbench.kernels.training import PARTS, TrainingStep, measured_memory
 from llmbench.ops.gemm import multiplied_as
 from llmbench.ops.train_step.definition import CHECKED, SEED, train_step
 from llmbench.ops.train_step.params import TrainStepParams, recipe_of
@@ -18,9 +18,9 @@ WARM = 5  # steps of which parts are not timed
 
 
 class _Steps:
-    """Steps of one model. A call makes one and gives the losses of the first two; `reset` forgets the model.
+    """Steps of one model. A call makes one and gives the losses of the first ones; `reset` forgets the model.
 
-    The first call builds the model and makes both of those steps, so that what an optimizer keeps is there: the memory
+    The first call builds the model and makes all of those steps, so that what an optimizer keeps is there: the memory
     of that call is the memory of training.
     """
 
@@ -46,7 +46,7 @@ class _Steps:
         self._step, self._first = None, []
 
     def figures(self) -> Mapping[Key, float]:
-        """From passes of their own: parts of the time, loss after some steps, parts of the memory, prediction."""
+        """From passes of their own: parts of the time, loss after some steps, parts of the memory."""
         found: dict[Key, float] = {}
         found |= {("time", part): seconds for part, seconds in self._parts().items()}
         found["loss_after"] = self._loss_after()
@@ -54,10 +54,7 @@ class _Steps:
         if self._recipe.compiled:
             return found
         memory = measured_memory(self._made)
-        found |= {("peak_memory", kind): float(size) for kind, size in memory.parts.items()}
-        predicted = predict(self._recipe, seed=self._seed)
-        found["predicted_peak_memory"] = float(predicted.peak)
-        return found
+        return found | {("peak_memory", kind): float(size) for kind, size in memory.parts.items()}
 
     def _made(self) -> TrainingStep:
         return TrainingStep(self._recipe, device=self._device, seed=self._seed)

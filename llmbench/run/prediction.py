@@ -1,0 +1,48 @@
+"""What cases will need, before they are run: in a worker, so that the parent stays without torch."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from llmbench.measure.memory import total_memory_bytes
+from llmbench.ops.op import Impl, Op
+from llmbench.ops.registry import OPS
+from llmbench.run.protocol import Unit
+from llmbench.suite.case import Case
+
+GIB = 2**30
+
+
+class Predicted(NamedTuple):
+    """Bytes at the peak of a case, or why they are not known (None where the op predicts nothing); FLOP of a call."""
+
+    memory_bytes: float | None = None
+    why: str | None = None
+    flop: float | None = None
+
+
+def predicted(case: Case, op: Op, impl: Impl) -> Predicted:  # type: ignore[type-arg]  # of any parameters
+    """What the op says of the case. What goes wrong meanwhile is why nothing is known."""
+    if op.predicted_memory is None:
+        return Predicted()
+    try:
+        p = op.params(**case.params)
+        told, cost = op.predicted_memory(p, impl.name), op.cost(p, case.phase)
+    except Exception as e:
+        return Predicted(why=" ".join(f"{type(e).__name__}: {e}".split())[:300])
+    return Predicted(why=told, flop=cost.flop) if isinstance(told, str) else Predicted(told, flop=cost.flop)
+
+
+def why_too_large(found: Predicted, device: torch.device) -> str | None:
+    """Why the case cannot run on the device, or None: `predicted 93.1 GiB, device has 79.6 GiB`."""
+    has = total_memory_bytes(device)
+    if found.memory_bytes is None or found.memory_bytes <= has:
+        return None
+    return f"predicted {found.memory_bytes / GIB:.1f} GiB, device has {has / GIB:.1f} GiB (--ignore-prediction runs it)"
+
+
+def predictions(units: Sequence[Unit]) -> dict[str, Predicted]:
+    """Case id -> what is predicted, of every case that is not skipped."""
+    cases = {case.case_id: case for unit in units for case in unit.cases if case.skip is None}
+    return {key: predicted(case, OPS[case.op], OPS[case.op].impls[case.impl]) for key, case in cases.items()}

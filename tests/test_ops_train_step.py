@@ -1,0 +1,122 @@
+"""The op train_step: its losses against a reference, what it says of itself, and what it refuses."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from llmbench.kernels.training import OPTIMIZERS, STAGES
+from llmbench.measure.check import judge
+from llmbench.ops import train_step
+from llmbench.ops.op import Unavailable
+from llmbench.ops.oracle import expected
+from llmbench.ops.train_step import TrainStepParams
+from llmbench.ops.train_step.params import OptimizerName
+from llmbench.ops.work import build
+from llmbench.store.query import read_run
+
+torch.set_num_threads(1)
+SMALL = TrainStepParams(seq_len=24, micro_batch=2, layers=2, attention="naive")
+SEED = torch.zeros((), dtype=torch.int64)
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "tiled": {"attention": "tiled"},
+    "sdpa": {"attention": "sdpa_flash"},
+    "checkpointed": {"checkpointing": "full", "early_stop": False},
+    "selective": {"checkpointing": "selective"},
+    "accumulated": {"accumulation": 3},
+    "autocast": {"autocast": "bfloat16"},
+    "half": {"dtype": "bfloat16"},
+    "chunked": {"cross_entropy": "chunked"},
+    "lion": {"optimizer": "lion_foreach"},
+    "adam_l2": {"optimizer": "adam_l2_foreach"},
+    "gqa": {"num_heads": 4, "num_kv_heads": 1},
+    **{stage: {"loss": stage} for stage in STAGES if stage != "sft"},
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_first_losses_are_those_of_a_plain_step_in_higher_precision(name: str) -> None:
+    p = replace(SMALL, **VARIANTS[name])
+    fn = build(train_step.impls["eager"], p, device="cpu")
+    wanted = expected(train_step, p, "step", [SEED])
+    assert judge((fn(SEED),), wanted).why is None
+    fn(SEED)
+    assert judge((fn(SEED),), wanted).why is None, "later steps give the first losses still"
+    fn.reset()
+    assert judge((fn(SEED),), wanted).why is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"optimizer": "lion_foreach"}, {"accumulation": 2}, {"layers": 3}, {"num_kv_heads": 1}, {"loss": "orpo"}]
+)
+def test_another_step_is_wrong(wrong: dict[str, Any]) -> None:
+    fn = build(train_step.impls["eager"], replace(SMALL, **wrong), device="cpu")
+    assert judge((fn(SEED),), expected(train_step, SMALL, "step", [SEED])).why is not None
+
+
+def test_it_tells_parts_of_time_and_memory_and_the_loss_after_some_steps() -> None:
+    fn = build(train_step.impls["eager"], SMALL, device="cpu")
+    first = fn(SEED)
+    told = fn.figures()
+    assert {k for k in told if isinstance(k, tuple)} == {
+        *(("time", part) for part in ("data", "forward", "backward", "optimizer")),
+        *(("peak_memory", kind) for kind in ("parameters", "gradients", "optimizer", "activations", "other")),
+    }
+    assert all(v > 0 for k, v in told.items() if k[0] == "time")
+    assert told["loss_after"] < float(first[0])
+    memory = sum(v for k, v in told.items() if k[0] == "peak_memory")
+    predicted = train_step.predicted_memory(SMALL, "eager")
+    assert predicted == pytest.approx(memory, rel=0.01)
+    assert judge((fn(SEED),), expected(train_step, SMALL, "step", [SEED])).why is None
+
+
+def test_a_compiled_step_is_not_predicted_and_kernels_of_a_gpu_are() -> None:
+    assert "torch.compile" in str(train_step.predicted_memory(SMALL, "compiled"))
+    gpu = replace(SMALL, attention="triton_flash", cross_entropy="triton_fused", optimizer="lion_triton")
+    assert float(train_step.predicted_memory(gpu, "eager")) > 1e6
+    with pytest.raises(Unavailable, match="attention triton_flash"):
+        build(train_step.impls["eager"], gpu, device="cpu")
+
+
+def test_a_policy_that_there_is_not_is_told_when_the_step_is_built() -> None:
+    with pytest.raises(ValueError, match="every_K"):
+        build(train_step.impls["eager"], replace(SMALL, checkpointing="every_0"), device="cpu")(SEED)
+
+
+def test_cost_and_figures() -> None:
+    p = replace(SMALL, accumulation=3, loss="dpo")
+    cost = train_step.cost(p, "step")
+    assert cost.tokens == 24 * 2 * 2 * 3
+    assert cost.flop == 3 * train_step.cost(replace(p, accumulation=1), "step").flop
+    told = train_step.figures(replace(SMALL, checkpointing="full"))
+    assert told["recomputed_flop"] > 1.1 and train_step.figures(SMALL)["recomputed_flop"] == 1.0
+    assert told["num_params"] == sum(
+        t.numel() for t in build(train_step.impls["eager"], SMALL, device="cpu")._made().model.parameters()
+    )
+
+
+def test_every_optimizer_has_a_name_in_suites() -> None:
+    assert set(OptimizerName.__args__) == set(OPTIMIZERS)
+
+
+def test_parts_of_a_case_are_stored(tmp_path: Any, llmbench: Any) -> None:
+    (tmp_path / "step.yaml").write_text(
+        "op: train_step\nimpls: [eager]\nphases: [step]\naxes: {checkpointing: [none, full]}\n"
+        "fixed: {seq_len: 32, layers: 2, micro_batch: 64}\nmeasure: {max_s: 0.1, cache: warm}\nprobes: [memory]\n"
+    )
+    done = json.loads(llmbench("run", "step.yaml", "--json").stdout)
+    rows = read_run(tmp_path / done["folder"]).rows
+    by_case: dict[str, dict[tuple[str, str | None], float]] = {}
+    for r in rows:
+        by_case.setdefault(str(r.params["checkpointing"]), {})[r.metric or "", r.part] = r.value or 0.0
+    assert set(by_case) == {"none", "full"}
+    for found in by_case.values():
+        peak, predicted = found["peak_memory", None], found["predicted_peak_memory", None]
+        assert predicted == pytest.approx(peak, rel=0.02)
+        parts = sum(v for (metric, part), v in found.items() if metric == "peak_memory" and part)
+        assert parts == pytest.approx(peak, rel=0.02)
+        assert found["time", "forward"] > 0
+    assert by_case["full"]["peak_memory", None] < by_case["none"]["peak_memory", None]
