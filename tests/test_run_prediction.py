@@ -1,4 +1,4 @@
-"""What cases need is told before they are run: those that do not fit are skipped, those above one that failed inferred."""
+"""What cases need is told before they are run: those that do not fit are skipped, and larger ones inferred."""
 
 import json
 from pathlib import Path
