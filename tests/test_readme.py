@@ -3,11 +3,13 @@
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from llmbench.kernels.attention import naive_attention
 from llmbench.kernels.attention.launch import interprets
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -79,3 +81,21 @@ def test_every_file_that_the_readme_links_is_there() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
     assert len(links) >= 6
     assert all((Path(__file__).parent.parent / link).is_file() for link in links)
+
+
+def test_losses_optimizers_and_steps_are_called_as_the_readme_says() -> None:
+    if not interprets():
+        pytest.skip("a GPU is here: tests/gpu runs the kernels on it")
+    text = block("python", "from llmbench.kernels.losses import")
+    smaller = (("llama3_8b", "tiny"), ("seq_len=8192", "seq_len=64"), ('"cuda"', '"cpu"'))
+    for asked, here in smaller:
+        assert asked in text
+        text = text.replace(asked, here)
+    model = torch.nn.Linear(8, 8)
+    given = {
+        "torch": torch, "model": model, "attend": partial(naive_attention, causal=True),
+        "hidden_TH": torch.randn(5, 8), "weight_VH": torch.randn(11, 8), "labels_T": torch.arange(5),
+    }  # fmt: skip
+    exec(text, given)
+    assert given["loss"].isfinite() and given["step"].steps == 1
+    assert given["optimizer"].param_groups[0]["lr"] == 0.0
