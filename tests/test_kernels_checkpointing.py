@@ -13,7 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from llmbench.kernels.attention import flash_attention, naive_attention, tiled_attention
-from llmbench.kernels.attention.launch import interprets
+from llmbench.kernels.device import interprets
 from llmbench.kernels.losses import linear_cross_entropy
 from llmbench.kernels.model import Corpus, Decoder, ModelConfig, segments
 

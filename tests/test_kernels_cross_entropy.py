@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from llmbench.kernels.attention.launch import interprets
+from llmbench.kernels.device import interprets
 from llmbench.kernels.losses import (
     IGNORE,
     chunked_linear_cross_entropy,

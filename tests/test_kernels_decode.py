@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from llmbench.kernels.attention import flash_decode, naive_attention
-from llmbench.kernels.attention.launch import interprets
+from llmbench.kernels.device import interprets
 from llmbench.measure.check import judge
 from llmbench.ops.decode import DecodeParams, decode_cost, figures, inputs, oracle
 

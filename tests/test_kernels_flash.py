@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbench.kernels.attention import BlockConfig, flash_attention, flash_attention_varlen, naive_attention
-from llmbench.kernels.attention.launch import interprets, using
+from llmbench.kernels.attention.launch import using
 from llmbench.kernels.attention.naive import hidden
 from llmbench.kernels.attention.span import Span, span_of
+from llmbench.kernels.device import interprets
 from llmbench.ops.attention import AttentionParams
 from llmbench.ops.attention.params import inputs
 

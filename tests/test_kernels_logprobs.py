@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from llmbench.kernels.attention.launch import interprets
+from llmbench.kernels.device import interprets
 from llmbench.kernels.losses import (
     IGNORE,
     chunked_token_logprobs,

@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from llmbench.kernels.attention import flash_attention, naive_attention, tiled_attention
-from llmbench.kernels.attention.launch import interprets
+from llmbench.kernels.device import interprets
 from llmbench.kernels.losses import IGNORE, linear_cross_entropy
 from llmbench.kernels.model import Corpus, Decoder, ModelConfig, from_hugging_face, preset
 

@@ -11,7 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
 
 from llmbench.kernels.attention import flash_attention, naive_attention
-from llmbench.kernels.attention.launch import interprets
+from llmbench.kernels.device import interprets
 from llmbench.kernels.losses import linear_cross_entropy
 from llmbench.kernels.model import (
     Corpus,

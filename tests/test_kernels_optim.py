@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from llmbench.kernels.attention.launch import interprets
+from llmbench.kernels.device import interprets
 from llmbench.kernels.optim import LION, FusedAdamW, FusedLion, Hyper, Lion, adam_l2_, adamw_, lion_
 from llmbench.kernels.optim.fused import CANDIDATES, Blocks
 

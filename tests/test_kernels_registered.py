@@ -7,8 +7,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from llmbench.kernels.attention import BlockConfig, flash_attention, flash_attention_varlen, flash_decode
-from llmbench.kernels.attention.launch import blocks_text, interprets, using
+from llmbench.kernels.attention.launch import blocks_text, using
 from llmbench.kernels.attention.span import Span
+from llmbench.kernels.device import interprets
 
 if not interprets():
     pytest.skip("a GPU is here: tests/gpu runs the kernels on it", allow_module_level=True)

@@ -10,7 +10,7 @@ import torch
 import torch._functorch.config
 from torch import Tensor
 
-from llmbench.kernels.attention.launch import interprets
+from llmbench.kernels.device import interprets
 from llmbench.kernels.losses import IGNORE
 from llmbench.measure.check import judge
 from llmbench.ops import OPS, Op, ppo, preference, reward

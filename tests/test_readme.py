@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from llmbench.kernels.attention import naive_attention
-from llmbench.kernels.attention.launch import interprets
+from llmbench.kernels.device import interprets
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 LANGUAGE_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)

@@ -1,6 +1,8 @@
-"""The memory that a worker may use: `measure.memory_limit`."""
+"""The memory that there is, and that a worker may use: `measure.memory_limit`."""
 
 import resource
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -33,3 +35,17 @@ def _data_bytes() -> int:
             return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmData"))
     except (OSError, StopIteration):
         return 0
+
+
+def total_memory_bytes(device: torch.device) -> float:
+    """Bytes that the device has: a GPU's, else the machine's or, where it is less, the limit of its cgroup."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[1])
+    found = [float("inf")]
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found += [next(int(line.split()[1]) * 1024.0 for line in lines if line.startswith("MemTotal"))]
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # "max" is no number
+            found.append(float(int(Path(limit).read_text())))
+    return min(found)

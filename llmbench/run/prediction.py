@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import torch
 
-from llmbench.measure.memory import total_memory_bytes
 from llmbench.ops.op import Impl, Op
 from llmbench.ops.registry import OPS
+from llmbench.run.limits import total_memory_bytes
 from llmbench.run.protocol import Unit
 from llmbench.suite.case import Case
 

@@ -31,11 +31,10 @@ from llmbench.codec import from_plain, to_plain
 from llmbench.errors import LlmbenchError, ProtocolError, UsageError
 from llmbench.machine import simulated
 from llmbench.machine.probe import describe_device, probe, versions
-from llmbench.measure.memory import total_memory_bytes
 from llmbench.ops.registry import catalog, load_plugins
 from llmbench.run.arguments import parse
 from llmbench.run.ceiling_worker import reached
-from llmbench.run.limits import limit_memory
+from llmbench.run.limits import limit_memory, total_memory_bytes
 from llmbench.run.prediction import predictions
 from llmbench.run.protocol import Found, Hello, Message, Stage, StageName, Unit, UnitDone, decode, encode
 from llmbench.run.worker import measure_unit, open_bench

@@ -24,7 +24,11 @@ CASES: list[tuple[Op[Any], dict[str, Any]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("op", "values", "name"), [(o, v, n) for o, v in CASES for n in o.impls], ids=str)
+def named(op: Op[Any], values: dict[str, Any], name: str) -> Any:
+    return pytest.param(op, values, name, id=f"{op.name} {' '.join(map(str, values.values()))} {name}")
+
+
+@pytest.mark.parametrize(("op", "values", "name"), [named(o, v, n) for o, v in CASES for n in o.impls])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of inductor's imports, of packages
 def test_every_implementation_is_right_on_the_gpu(op: Op[Any], values: dict[str, Any], name: str) -> None:
     impl, p = op.impls[name], op.params(**values)

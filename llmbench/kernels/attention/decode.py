@@ -10,15 +10,9 @@ from torch import Tensor
 
 from llmbench.kernels.attention.arguments import autocast, check, positive, told
 from llmbench.kernels.attention.blocks import BlockConfig, padded_head_dim
-from llmbench.kernels.attention.launch import (
-    LOG2E,
-    Problem,
-    check_device,
-    on_device_of,
-    precision_of,
-    run_first_that_fits,
-)
+from llmbench.kernels.attention.launch import LOG2E, Problem, precision_of, run_first_that_fits
 from llmbench.kernels.attention.span import Span
+from llmbench.kernels.device import check_device, on_device_of
 
 PROGRAMS_PER_PROCESSOR = 2  # enough in flight to hide the latency of memory
 FEWEST_KEYS = 256  # of a part: fewer, and joining them takes as long as reading them

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from llmbench.kernels.attention.arguments import autocast, check, check_cuts, positive
-from llmbench.kernels.attention.launch import Problem, check_device, run_backward, run_forward
+from llmbench.kernels.attention.launch import Problem, run_backward, run_forward
 from llmbench.kernels.attention.span import Span, span_of
+from llmbench.kernels.device import check_device
 
 
 @overload

@@ -6,8 +6,7 @@ The kernels are imported at the first launch: this module, like torch's own, wor
 # B batch, H query heads, G kv heads, S query tokens, K key tokens, T tokens of all sequences, D head dim
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import lru_cache
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from llmbench.kernels.attention.blocks import BlockConfig, Kernel, block_config, padded_head_dim
 from llmbench.kernels.attention.span import Mask, Span
+from llmbench.kernels.device import arch_of, dtype_of, on_device_of, out_of_resources
 
 LOG2E = 1.4426950408889634
 MOST_IN_GRID = 65_535  # of the second and third axis. Source: CUDA C++ Programming Guide, compute capabilities
@@ -70,48 +70,6 @@ def blocks_text(kernels: Sequence[Kernel], *, head_dim: int, dtype: str, mask: M
     """`forward 128x64 4 warps 3 stages, dkdv ...`: the blocks with which these kernels ran such problems."""
     ran = [(r.kernel, c) for r, c in chosen.items() if (r.head_dim, r.dtype, r.mask) == (head_dim, dtype, mask)]
     return ", ".join(f"{kernel} {blocks}" for kernel, blocks in ran if kernel in kernels)
-
-
-@lru_cache
-def interprets() -> bool:
-    """Whether Triton's interpreter runs the kernels, on the CPU: TRITON_INTERPRET decides when they are imported.
-
-    Raises: RuntimeError where Triton is not installed.
-    """
-    try:
-        from llmbench.kernels.attention.triton_forward import forward_kernel
-    except ImportError as e:
-        raise RuntimeError(f"this kernel needs Triton, which cannot be imported: {e}") from e
-    return type(forward_kernel).__name__ == "InterpretedFunction"
-
-
-def check_device(q: Tensor) -> None:
-    """Raises: RuntimeError where the kernels cannot run on these tensors."""
-    if q.device.type == "cuda":
-        return
-    if not interprets():
-        raise RuntimeError(f"this kernel needs a GPU, q is on {q.device}; TRITON_INTERPRET=1 interprets it on a CPU")
-    if q.dtype == torch.bfloat16:
-        raise RuntimeError("Triton's interpreter multiplies bfloat16 wrongly: take float16 or float32")
-
-
-def on_device_of(t: Tensor) -> AbstractContextManager[object]:
-    """Triton launches on the current device: within it, that of the tensor."""
-    return torch.cuda.device(t.device) if t.device.type == "cuda" else nullcontext()
-
-
-@lru_cache
-def arch_of(device: torch.device) -> str:
-    """`sm90` and the like; `cpu` for a CPU."""
-    if device.type != "cuda":
-        return "cpu"
-    major, minor = torch.cuda.get_device_capability(device)
-    return f"sm{major}{minor}"
-
-
-def dtype_of(t: Tensor) -> str:
-    """torch's name of the dtype: `float16`."""
-    return str(t.dtype).removeprefix("torch.")
 
 
 def run_forward(problem: Problem, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor) -> None:
@@ -188,7 +146,7 @@ def run_first_that_fits(kernel: Kernel, p: Problem, q: Tensor, launch: Callable[
         for config in _candidates(ran):
             try:
                 launch(config)
-            except _out_of_resources() as e:
+            except out_of_resources() as e:
                 failed = e
                 continue
             chosen[ran] = config
@@ -206,14 +164,6 @@ def _candidates(ran: Ran) -> Iterator[BlockConfig]:
         yield known
     table = block_config(ran.arch, ran.head_dim, ran.dtype, ran.mask, ran.kernel, precision=ran.precision)
     yield from (c for c in table if c != known)
-
-
-@lru_cache
-def _out_of_resources() -> type[Exception]:
-    from triton.runtime.errors import OutOfResources
-
-    found: type[Exception] = OutOfResources
-    return found
 
 
 def _meta(p: Problem, q: Tensor, c: BlockConfig) -> dict[str, Any]:

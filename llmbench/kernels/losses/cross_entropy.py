@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from llmbench.kernels.attention.launch import check_device, on_device_of
+from llmbench.kernels.device import check_device, on_device_of
 
 IGNORE = -100  # the label of a token that does not count. Source: torch cross_entropy
 BLOCK = 4096  # entries that a program of the fused kernel holds at a time

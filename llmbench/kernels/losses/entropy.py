@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from llmbench.kernels.attention.launch import check_device, on_device_of
+from llmbench.kernels.device import check_device, on_device_of
 from llmbench.kernels.losses.cross_entropy import BLOCK, CHUNK_BYTES, IGNORE
 from llmbench.kernels.losses.logprobs import wide_dtype
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from llmbench.kernels.attention.launch import check_device, on_device_of
+from llmbench.kernels.device import check_device, on_device_of, out_of_resources
 from llmbench.kernels.optim.lion import check_hyper
 from llmbench.kernels.optim.rules import LION, Hyper, correction
 
@@ -150,8 +150,6 @@ class _Fused(torch.optim.Optimizer):
         return found
 
     def _step_of(self, group: dict[str, Any], params: list[Tensor], tables: _Tables) -> None:
-        from triton.runtime.errors import OutOfResources
-
         check_device(params[0])
         moments = [[self.state[p][name] for p in params] for name in self.moments]
         columns = [params, [p.grad for p in params if p.grad is not None], *moments]
@@ -161,7 +159,7 @@ class _Fused(torch.optim.Optimizer):
                 table = tables.of(columns, blocks.size)
                 try:
                     self._launch(group, [c[0] for c in columns], table, blocks)
-                except OutOfResources as e:  # raised before anything ran
+                except out_of_resources() as e:  # raised before anything ran
                     failed = e
                     continue
                 self.blocks = blocks

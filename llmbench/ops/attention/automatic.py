@@ -8,7 +8,7 @@ from llmbench.kernels.attention.backends import (
     ImpossibleBackendError,
     select_backend,
 )
-from llmbench.kernels.attention.launch import arch_of
+from llmbench.kernels.device import arch_of
 from llmbench.ops.attention.definition import Attend, attention
 from llmbench.ops.attention.params import AttentionParams
 from llmbench.ops.needs import unmet
