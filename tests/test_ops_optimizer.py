@@ -1,5 +1,6 @@
 """The ops optimizer, schedule and gemm: every implementation against its oracle, and what their figures say."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -7,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from llmbench.kernels.optim import Hyper, adamw_, lion_
 from llmbench.measure.check import judge
 from llmbench.ops import gemm, optimizer, schedule
 from llmbench.ops.op import Op, Unavailable
 from llmbench.ops.optimizer import OptimizerParams
-from llmbench.ops.optimizer.calls import ByLists, EightBit
+from llmbench.ops.optimizer.calls import EightBit
 from llmbench.ops.optimizer.params import REACHED, hyper, sizes
 from llmbench.ops.oracle import expected
 from llmbench.ops.work import build, make_inputs, other_values
@@ -63,37 +65,139 @@ def test_every_optimizer_makes_the_step_of_its_rule(name: str, rule: Any, dtype:
     assert fn.figures()["state_memory"] >= moments * itemsize * p.num_params
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_a_step_that_is_subtly_another_is_wrong(rule: Any) -> None:
-    p = replace(SMALL, rule=rule)
+def stepped(p: OptimizerParams, change: Callable[..., None]) -> Any:
+    """A step by a mutant of a rule: `change(params, grads, moments, h)` in place, over all numbers as one tensor."""
+
+    def step(params: Tensor, grads: Tensor, *moments: Tensor) -> tuple[Tensor, ...]:
+        change(params, grads, moments, hyper(p))
+        return (params, *moments)
+
+    return step
+
+
+def adam(**wrong: float) -> Callable[..., None]:
+    def change(params: Tensor, grads: Tensor, moments: tuple[Tensor, Tensor], h: Hyper) -> None:
+        step = wrong.get("step", REACHED + 1)
+        adamw_(params, grads, *moments, step=step, h=h._replace(**{k: v for k, v in wrong.items() if k != "step"}))
+
+    return change
+
+
+def unmoved(params: Tensor, grads: Tensor, moments: tuple[Tensor, Tensor], h: Hyper) -> None:
+    adamw_(params.clone(), grads, *moments, step=REACHED + 1, h=h)
+
+
+def lion(**wrong: float) -> Callable[..., None]:
+    def change(params: Tensor, grads: Tensor, moments: tuple[Tensor], h: Hyper) -> None:
+        before = moments[0].clone()
+        lion_(params, grads, before, h=h._replace(**wrong))
+        moments[0].lerp_(grads, 1 - h.beta2)
+
+    return change
+
+
+def lion_of_the_new_momentum(params: Tensor, grads: Tensor, moments: tuple[Tensor], h: Hyper) -> None:
+    moments[0].lerp_(grads, 1 - h.beta2)
+    params.mul_(1 - h.lr * h.weight_decay).add_(torch.lerp(moments[0], grads, 1 - h.beta1).sign(), alpha=-h.lr)
+
+
+MUTANTS: dict[str, tuple[Any, Callable[..., None]]] = {
+    "half the rate": ("adamw", adam(lr=0.05)),
+    "no decay": ("adamw", adam(weight_decay=0.0)),
+    "another beta1": ("adamw", adam(beta1=0.95)),
+    "another beta2": ("adamw", adam(beta2=0.99)),
+    "a step too many": ("adamw", adam(step=REACHED + 2)),
+    "a step too few": ("adamw", adam(step=REACHED)),
+    "moments alone": ("adamw", unmoved),
+    "half the rate of lion": ("lion", lion(lr=0.05)),
+    "lion without decay": ("lion", lion(weight_decay=0.0)),
+    "lion with another beta1": ("lion", lion(beta1=0.95)),
+    "lion with yet another beta1": ("lion", lion(beta1=0.85)),
+    "lion of the new momentum": ("lion", lion_of_the_new_momentum),
+    "adamw for adam_l2": ("adam_l2", adam()),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_step_that_is_subtly_another_is_wrong(name: str, dtype: Any) -> None:
+    rule, change = MUTANTS[name]
+    p = replace(SMALL, rule=rule, dtype=dtype)
     inputs = make_inputs(optimizer, p, torch.Generator().manual_seed(1))
-    right = optimizer.impls["plain"].setup(p)
+    right = {"adamw": adam(), "lion": lion()}.get(rule)
+    assert right is None or why_wrong(optimizer, p, stepped(p, right), inputs) is None
+    assert why_wrong(optimizer, p, stepped(p, change), inputs) is not None
+
+
+def test_a_step_that_leaves_the_last_tensor_is_wrong() -> None:
+    inputs = make_inputs(optimizer, SMALL, torch.Generator().manual_seed(1))
+    right = optimizer.impls["plain"].setup(SMALL)
 
     def without_the_last_tensor(*buffers: Tensor) -> tuple[Tensor, ...]:
         kept = [b.clone() for b in buffers]
         out = right(*buffers)
         for b, before in zip(buffers, kept, strict=True):
-            b[-sizes(p)[-1] :] = before[-sizes(p)[-1] :]
+            b[-sizes(SMALL)[-1] :] = before[-sizes(SMALL)[-1] :]
         return out
 
-    other_rule = optimizer.impls["plain"].setup(replace(p, rule={"adamw": "adam_l2"}.get(rule, "adamw")))
-    wrong = [without_the_last_tensor, lambda *b: (b[0], *b[2:])]
-    if rule != "lion":
-        h = hyper(p)
-        plain_step = {"adamw": torch.optim.AdamW, "adam_l2": torch.optim.Adam}[rule]
+    assert why_wrong(optimizer, SMALL, without_the_last_tensor, inputs) is not None
 
-        def uncorrected(params: list[Tensor], grads: list[Tensor], *moments: list[Tensor]) -> None:
-            made = plain_step(params, lr=h.lr, weight_decay=h.weight_decay)
-            for i, (q, g) in enumerate(zip(params, grads, strict=True)):
-                q.grad = g
-                state = {"step": torch.tensor(REACHED + 1.0), "exp_avg": moments[0][i], "exp_avg_sq": moments[1][i]}
-                made.state[q].update(state)
-            made.step()
 
-        wrong += [other_rule, ByLists(p, uncorrected)]
-    assert why_wrong(optimizer, p, right, inputs) is None
-    for fn in wrong:
-        assert why_wrong(optimizer, p, fn, inputs) is not None, fn
+class Quantised(torch.Tensor):
+    """A moment in 8 bits that calls itself float32 and refuses to be cloned, as torchao's does."""
+
+    codes: Tensor
+    scale: Tensor
+
+    @staticmethod
+    def __new__(cls, codes: Tensor, scale: Tensor) -> "Quantised":
+        return torch.Tensor._make_wrapper_subclass(cls, codes.shape, dtype=torch.float32)  # type: ignore[attr-defined]
+
+    def __init__(self, codes: Tensor, scale: Tensor) -> None:
+        self.codes, self.scale = codes, scale
+
+    def __tensor_flatten__(self) -> tuple[list[str], None]:
+        return ["codes", "scale"], None
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise NotImplementedError(func)
+
+
+BOOK = torch.linspace(-1, 1, 256)
+
+
+class Eight(torch.optim.Optimizer):
+    """A first step of AdamW by quantised moments, with a code book that all parameters share."""
+
+    def __init__(self, params: list[Tensor], h: Hyper) -> None:
+        super().__init__(params, {})
+        self.h = h
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for p in self.param_groups[0]["params"]:
+            state = self.state[p]
+            if not state:
+                codes = torch.zeros(p.numel(), dtype=torch.uint8)
+                state.update(m=Quantised(codes, torch.ones(1)), v=Quantised(codes.clone(), torch.ones(1)), book=BOOK)
+            mean = state["m"].codes.float()
+            adamw_(p, p.grad, mean, state["v"].codes.float(), step=1, h=self.h)
+            state["m"].codes.copy_(mean.abs().mul(100).clamp(max=255))
+
+
+def test_the_state_of_wrappers_is_counted_by_what_they_are_made_of_and_put_back() -> None:
+    p = replace(SMALL, state="8bit")
+    fn = EightBit(p, lambda params: Eight(params, hyper(p)))
+    inputs = make_inputs(optimizer, p, torch.Generator().manual_seed(1))
+    wanted = expected(optimizer, p, "step", inputs)
+    mine = [t.clone() for t in inputs]
+    for _ in range(2):
+        mine[0].copy_(inputs[0])
+        fn.reset()
+        assert judge(fn(*mine), wanted).why is None
+    of_codes = 2 * p.num_params + 2 * 4 * p.num_tensors
+    assert fn.figures()["state_memory"] == of_codes + BOOK.nbytes  # once, though every parameter has it
 
 
 def test_an_optimizer_that_makes_its_own_state_begins_each_call_with_a_first_step() -> None:

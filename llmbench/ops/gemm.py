@@ -60,32 +60,32 @@ op: Op[GemmParams] = Op(
 register(op)
 
 
-@op.impl("matmul", graphable=False)
+@op.impl("matmul")
 def matmul(p: GemmParams) -> Product:
     """torch.matmul, which is the vendor's library. Source: torch matmul."""
     return _precise(p, lambda a, b: a @ b.T)
 
 
-@op.impl("linear", graphable=False)
+@op.impl("linear")
 def linear(p: GemmParams) -> Product:
     """As a layer calls it. Source: torch.nn.functional.linear."""
     return _precise(p, F.linear)
 
 
-@op.impl("compiled", needs=["inductor"], compiled=True, graphable=False)
+@op.impl("compiled", needs=["inductor"], compiled=True)
 def compiled(p: GemmParams) -> Product:
     """torch.compile, on a GPU with its own kernels tried beside the library's. Source: torch.compile."""
-    with multiplied_as(p.matmul):
-        mode = "max-autotune-no-cudagraphs" if torch.empty(0).is_cuda else None
-        return _precise(p, torch.compile(lambda a, b: a @ b.T, dynamic=False, fullgraph=True, mode=mode))
+    mode = "max-autotune-no-cudagraphs" if torch.empty(0).is_cuda else None
+    return _precise(p, torch.compile(lambda a, b: a @ b.T, dynamic=False, fullgraph=True, mode=mode))
 
 
 def _precise(p: GemmParams, product: Product) -> Product:
-    if p.matmul == "ieee":
+    """A product of float32 as the case asks, whatever the environment allows; other dtypes have one way."""
+    if p.dtype != "float32":
         return product
 
     def call(a: Tensor, b: Tensor) -> Tensor:
-        with multiplied_as("tf32"):
+        with multiplied_as(p.matmul):
             return product(a, b)
 
     return call

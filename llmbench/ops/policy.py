@@ -32,7 +32,7 @@ Loss = Callable[..., Tensor]  # logits_BSV, values_BS, labels_BS, old logps_BS, 
 LOGIT = 0.5  # logits are -LOGIT, 0 or LOGIT, and noise: ratios are near 0.6, 1 and 1.65, far from 1 +- 0.2
 NOISE = 0.02  # of logits, log-probabilities and values
 VALUE = 0.5  # values are VALUE and, the new ones, -VALUE, 0 or VALUE more: clipped by 0.2, or far from it
-SCORE = 0.25  # standard deviation of scores around VALUE
+SCORE = 2.0  # scores are VALUE and SCORE more or less: returns of late tokens lie beyond values, where clips show
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,8 @@ def inputs(p: PpoParams, generator: Generator) -> tuple[Tensor, ...]:
     labels_BS = torch.randint(p.vocab, (p.batch, p.seq_len), generator=generator, device=device)
     lengths_B1 = torch.tensor(p.lengths, device=device)[:, None]
     labels_BS = labels_BS.masked_fill(torch.arange(p.seq_len, device=device) >= lengths_B1, IGNORE)
-    given = logits_BSV, values_BS, labels_BS, logps(), old_values_BS, VALUE + noise(p.batch, size=SCORE)
+    scores_B = SCORE * (1 - 2 * (torch.arange(p.batch, device=device) % 2)) + noise(p.batch)
+    given = logits_BSV, values_BS, labels_BS, logps(), old_values_BS, VALUE + scores_B
     return given if p.kl == "none" else (*given, logps())
 
 

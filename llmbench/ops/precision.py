@@ -2,6 +2,7 @@
 
 # N numbers: gradients, and the weights that they are of
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Generator, Tensor
 
+from llmbench.errors import UsageError
 from llmbench.kernels.attention import naive_attention
 from llmbench.kernels.losses import linear_cross_entropy
 from llmbench.kernels.model import Corpus, Decoder, preset
@@ -40,6 +42,8 @@ class PrecisionParams:
 
 def inputs(p: PrecisionParams, generator: Generator) -> tuple[Tensor, Tensor]:
     """grads_N and weights_N, float32: every parameter of the decoder, one after another. The same for every seed."""
+    if math.frexp(p.loss_scale)[0] != 0.5:
+        raise UsageError(f"loss_scale is {p.loss_scale:g}, wanted a power of two: others round gradients once more")
     grads_N, weights_N = _trained(p.model, p.steps)
     return grads_N.to(generator.device, copy=True), weights_N.to(generator.device, copy=True)
 

@@ -100,19 +100,20 @@ class _Fused(torch.autograd.Function):
         logits_TV = logits_TV if logits_TV.stride(-1) == 1 else logits_TV.contiguous()
         loss_T, lse_T = losses_of(logits_TV, labels_T)
         count = count_of(labels_T)
-        ctx.save_for_backward(labels_T, lse_T, count)
-        ctx.logits, ctx.in_place = logits_TV.detach(), in_place  # saved tensors that change are refused: this one may
+        ctx.save_for_backward(labels_T, lse_T, count, *(() if in_place else (logits_TV,)))
+        ctx.logits, ctx.in_place = logits_TV.detach() if in_place else None, in_place  # it will hold the gradient
         return loss_T.sum() / count
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor, None, None]:
-        labels_T, lse_T, count = ctx.saved_tensors
-        if ctx.logits is None:
+        labels_T, lse_T, count, *kept = ctx.saved_tensors
+        logits_TV = ctx.logits if ctx.in_place else kept[0]
+        if logits_TV is None:
             raise RuntimeError("the gradient stands where the logits were: a second backward needs in_place=False")
-        gradient_TV = ctx.logits if ctx.in_place else torch.empty_like(ctx.logits)
-        write_gradient(ctx.logits, gradient_TV, labels_T, lse_T, (dloss / count).expand(len(labels_T)))
-        ctx.logits = None if ctx.in_place else ctx.logits
+        gradient_TV = logits_TV if ctx.in_place else torch.empty_like(logits_TV)
+        write_gradient(logits_TV, gradient_TV, labels_T, lse_T, (dloss / count).expand(len(labels_T)))
+        ctx.logits = None
         return gradient_TV, None, None
 
 

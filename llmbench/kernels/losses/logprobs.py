@@ -92,19 +92,20 @@ class _Fused(torch.autograd.Function):
     def forward(ctx: Any, logits_TV: Tensor, labels_T: Tensor, in_place: bool) -> Tensor:
         logits_TV = logits_TV if logits_TV.stride(-1) == 1 else logits_TV.contiguous()
         loss_T, lse_T = losses_of(logits_TV, labels_T)
-        ctx.save_for_backward(labels_T, lse_T)
-        ctx.logits, ctx.in_place = logits_TV.detach(), in_place  # saved tensors that change are refused: this one may
+        ctx.save_for_backward(labels_T, lse_T, *(() if in_place else (logits_TV,)))
+        ctx.logits, ctx.in_place = logits_TV.detach() if in_place else None, in_place  # it will hold the gradient
         return -loss_T
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dlogps_T: Tensor) -> tuple[Tensor, None, None]:
-        labels_T, lse_T = ctx.saved_tensors
-        if ctx.logits is None:
+        labels_T, lse_T, *kept = ctx.saved_tensors
+        logits_TV = ctx.logits if ctx.in_place else kept[0]
+        if logits_TV is None:
             raise RuntimeError("the gradient stands where the logits were: a second backward needs in_place=False")
-        gradient_TV = ctx.logits if ctx.in_place else torch.empty_like(ctx.logits)
-        write_gradient(ctx.logits, gradient_TV, labels_T, lse_T, -dlogps_T)
-        ctx.logits = None if ctx.in_place else ctx.logits
+        gradient_TV = logits_TV if ctx.in_place else torch.empty_like(logits_TV)
+        write_gradient(logits_TV, gradient_TV, labels_T, lse_T, -dlogps_T)
+        ctx.logits = None
         return gradient_TV, None, None
 
 
@@ -117,7 +118,9 @@ class _Chunked(torch.autograd.Function):
             at = slice(start, start + size)
             logps_T[at], lse_T[at] = _logps_of(hidden_TH[at] @ weight_VH.T, labels_T[at])
         ctx.save_for_backward(hidden_TH, weight_VH, labels_T, lse_T)
-        ctx.size = size
+        kind = hidden_TH.device.type
+        ctx.size, ctx.kind, ctx.casts = size, kind, torch.is_autocast_enabled(kind)
+        ctx.cast_to = torch.get_autocast_dtype(kind) if ctx.casts else None
         return logps_T
 
     @staticmethod
@@ -129,7 +132,8 @@ class _Chunked(torch.autograd.Function):
         dweight_VH = torch.zeros_like(weight_VH, dtype=wide_dtype(weight_VH)) if wants_weight else None
         for start in range(0, len(labels_T), ctx.size):
             at = slice(start, start + ctx.size)
-            logits_CV = hidden_TH[at] @ weight_VH.T
+            with torch.autocast(ctx.kind, dtype=ctx.cast_to, enabled=ctx.casts):  # the logits that forward had
+                logits_CV = hidden_TH[at] @ weight_VH.T
             dlogits_CV = _gradient_of(logits_CV, labels_T[at], lse_T[at], dlogps_T[at])
             if dhidden_TH is not None:
                 torch.mm(dlogits_CV, weight_VH, out=dhidden_TH[at])

@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 
-@triton.jit(do_not_specialize=("vocabulary",))
+@triton.jit
 def entropy_kernel(
     logits_ptr, labels_ptr, logps_ptr, entropy_ptr, lse_ptr, vocabulary, logits_row,
     IGNORE: tl.constexpr, BLOCK_N: tl.constexpr,
@@ -47,7 +47,7 @@ def entropy_kernel(
     tl.store(lse_ptr + row, top + tl.log(total))
 
 
-@triton.jit(do_not_specialize=("vocabulary",))
+@triton.jit
 def entropy_gradient_kernel(
     logits_ptr, gradient_ptr, labels_ptr, lse_ptr, entropy_ptr, dlogps_ptr, dentropy_ptr, vocabulary, logits_row,
     gradient_row, dlogps_row, dentropy_row, IGNORE: tl.constexpr, BLOCK_N: tl.constexpr,

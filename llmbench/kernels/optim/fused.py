@@ -1,6 +1,7 @@
 """AdamW and Lion as torch optimizers whose step is one Triton kernel for all tensors of a kind."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +29,10 @@ class Blocks(NamedTuple):
 
 CANDIDATES = (Blocks(1024, 4), Blocks(2048, 8), Blocks(2048, 4), Blocks(4096, 8), Blocks(512, 4))
 """The first that the device takes runs; `tuned` tries all."""
+
+
+class DoesNotFit(RuntimeError):  # noqa: N818  (said of blocks)
+    """No blocks that were tried fit the device."""
 
 
 class _Kind(NamedTuple):
@@ -90,9 +95,11 @@ class _Fused(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for at, group in enumerate(self.param_groups):
-            for kind, params in self._kinds(group).items():
-                table = self._tables.setdefault((at, kind.dtypes, kind.aligned), _Tables())
+            for i, (kind, params) in enumerate(self._kinds(group).items()):
+                table = self._tables.setdefault((at, i), _Tables())
                 self._step_of({**group, **kind._asdict()}, params, table)
+                for p in params:
+                    self.state[p]["step"] = kind.step
         return loss
 
     def tuned(self, timed: Callable[[Callable[[], object]], float]) -> Blocks:
@@ -104,7 +111,9 @@ class _Fused(torch.optim.Optimizer):
         for blocks in CANDIDATES:
             copy = self._copy()
             copy.blocks = blocks
-            spent[blocks] = timed(copy.step)
+            with suppress(DoesNotFit):
+                spent[blocks] = timed(copy.step)
+            del copy
         self.blocks = min(spent, key=lambda b: spent[b])
         return self.blocks
 
@@ -142,10 +151,10 @@ class _Fused(torch.optim.Optimizer):
                     f"{type(self).__name__} takes contiguous float32, bfloat16 and float16 tensors; a parameter is "
                     f"{p.dtype} {tuple(p.shape)}, its gradient {p.grad.dtype} {p.grad.layout}"
                 )
-            state["step"] = int(state["step"]) + 1  # an int of ours, or the tensor of a state_dict of torch's
+            step = int(state["step"]) + 1  # an int of ours, or the tensor of a state_dict of torch's
             if p.numel():
                 aligned = not any(t.data_ptr() % ALIGNMENT for t in tensors) and p.numel() % ALIGNMENT == 0
-                kind = _Kind(tuple(t.dtype for t in tensors), p.device, state["step"], aligned)
+                kind = _Kind(tuple(t.dtype for t in tensors), p.device, step, aligned)
                 found.setdefault(kind, []).append(p)
         return found
 
@@ -164,7 +173,7 @@ class _Fused(torch.optim.Optimizer):
                     continue
                 self.blocks = blocks
                 return
-        raise RuntimeError(f"no blocks of {type(self).__name__} fit this device: {failed}") from failed
+        raise DoesNotFit(f"no blocks of {type(self).__name__} fit this device: {failed}") from failed
 
     def _launch(self, group: dict[str, Any], likes: Sequence[Tensor], table: _Tables, blocks: Blocks) -> None:
         raise NotImplementedError

@@ -18,7 +18,7 @@ def cosine_with_warmup(step: int, *, warmup: int, total: int, floor: float = 0.0
     if step < warmup:
         return step / warmup
     if step >= total:
-        return floor if total > warmup else 1.0
+        return 1.0 if step == warmup else floor
     along = (step - warmup) / (total - warmup)
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * along))
 

@@ -8,6 +8,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.optim import Optimizer
 
+SMALLEST = 2.0**-126  # of scales: its inverse is finite in float32
+
 
 class LossScaler:
     """The state machine of torch.amp.GradScaler, in the open: `scale` and the clean steps since it last changed.
@@ -27,6 +29,7 @@ class LossScaler:
         self.scale, self.clean_steps, self.skipped = scale, 0, 0
         self._growth, self._backoff, self._interval = growth, backoff, growth_interval
         self._found_inf: Tensor | None = None
+        self._unscaled: set[int] = set()  # ids of parameters, since the last update
 
     def scaled(self, loss: Tensor) -> Tensor:
         """The loss to call backward on."""
@@ -36,27 +39,33 @@ class LossScaler:
     def unscale_(self, params: Iterable[Tensor]) -> Tensor:
         """Divides the gradients by the scale, in place; 1.0 on their device if any was infinite or NaN, else 0.0.
 
-        Once a step, before gradients are clipped. Raises: RuntimeError the second time.
+        Once a step, before gradients are clipped. Raises: RuntimeError for a gradient that was unscaled already.
         """
-        if self._found_inf is not None:
+        given = [p for p in params if p.grad is not None]
+        if any(id(p) in self._unscaled for p in given):
             raise RuntimeError("gradients were unscaled already since the last update()")
-        grads = [p.grad for p in params if p.grad is not None]
-        device = grads[0].device if grads else torch.device("cpu")
+        self._unscaled.update(id(p) for p in given)
+        kinds: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+        for p in given:
+            assert p.grad is not None
+            kinds.setdefault((p.grad.dtype, p.grad.device), []).append(p.grad)
+        device = given[0].device if given else torch.device("cpu")
         found = torch.zeros(1, device=device)
-        kinds: dict[torch.dtype, list[Tensor]] = {}
-        for grad in grads:
-            kinds.setdefault(grad.dtype, []).append(grad)
-        for alike in kinds.values():
-            torch._foreach_mul_(alike, 1.0 / self.scale)
-            finite = torch.stack([t.isfinite().all() for t in torch._foreach_norm(alike, float("inf"))]).all()
-            found = torch.maximum(found, (~finite).to(found.dtype))
-        self._found_inf = found
+        for (_, where), alike in kinds.items():
+            one, inverse = torch.zeros(1, device=where), torch.full((1,), 1.0 / self.scale, device=where)
+            torch._amp_foreach_non_finite_check_and_unscale_(alike, one, inverse)
+            found = torch.maximum(found, one.to(device))
+        self._found_inf = found if self._found_inf is None else torch.maximum(self._found_inf, found)
         return found
 
     def step(self, optimizer: Optimizer) -> bool:
-        """A step of the optimizer, unless a gradient was not finite; whether it was made. Waits for the device."""
-        if self._found_inf is None:
-            self.unscale_(p for group in optimizer.param_groups for p in group["params"])
+        """A step of the optimizer, unless a gradient was not finite; whether it was made. Waits for the device.
+
+        Gradients of it that are not unscaled yet are now. With several optimizers none steps after a gradient that was
+        not finite; torch decides for each.
+        """
+        params = [p for group in optimizer.param_groups for p in group["params"]]
+        self.unscale_(p for p in params if id(p) not in self._unscaled)
         if self._not_finite():
             self.skipped += 1
             return False
@@ -72,7 +81,7 @@ class LossScaler:
         if self._found_inf is None:
             raise RuntimeError("no gradient was unscaled since the last update()")
         if self._not_finite():
-            self.scale *= self._backoff
+            self.scale = max(self.scale * self._backoff, SMALLEST)
             self.clean_steps = 0
         elif self.clean_steps + 1 == self._interval:
             grown = self.scale * self._growth
@@ -81,6 +90,7 @@ class LossScaler:
         else:
             self.clean_steps += 1
         self._found_inf = None
+        self._unscaled.clear()
 
     def _not_finite(self) -> bool:
         if self._found_inf is None or isinstance(self._found_inf, FakeTensor):  # which has no values: taken as finite

@@ -13,8 +13,8 @@ from llmbench.kernels.precision.formats import Format
 class Kept(NamedTuple):
     """What arrives: gradients (0 where they were not finite), and how many numbers were lost, int64 each.
 
-    `flushed` were not 0 and arrive as 0, `overflowed` were larger than the format's largest number (they arrive as
-    infinity, or saturated in formats without it), `stalled` weights did not move.
+    `flushed` were not 0 and arrive as 0, `overflowed` were larger than the format's largest number (they arrive as it
+    where they are within half a step, else as infinity), `stalled` weights did not move.
     """
 
     grads: Tensor
@@ -24,7 +24,9 @@ class Kept(NamedTuple):
 
 
 def through(grads_N: Tensor, weights_N: Tensor, *, dtype: torch.dtype, loss_scale: float, lr: float) -> Kept:
-    """Gradients as they come back from a backward in `dtype` with a scaled loss, and a step of weights kept in `dtype`.
+    """Gradients of a scaled loss cast to `dtype` and unscaled, and a step of weights kept in `dtype`.
+
+    A backward in `dtype` loses inside, too, what is lost here at its end.
 
     The step is lr times the sign of a gradient: Lion's, and AdamW's first. float32 in, float32 out.
     Source: Micikevicius et al. 2018, Mixed Precision Training, sections 3.1 and 3.2.

@@ -91,9 +91,10 @@ class ByOptimizer:
     def figures(self) -> Mapping[str, float]:
         """Bytes of what is kept between steps, step counts on their own."""
         states = next(iter(self._known.values())).state.values()
-        tensors = [(k, t) for state in states for k, t in state.items() if torch.is_tensor(t)]
-        steps = sum(t.nbytes for k, t in tensors if k == "step")
-        return _state(sum(t.nbytes for _, t in tensors) - steps, self._p, steps)
+        held = [(k, t) for state in states for k, v in state.items() if torch.is_tensor(v) for t in plain_tensors(v)]
+        sizes = {(t.data_ptr(), t.nbytes): k for k, t in held}  # what many parameters share (a code book) counts once
+        steps = sum(size for (_, size), k in sizes.items() if k == "step")
+        return _state(sum(size for _, size in sizes) - steps, self._p, steps)
 
     def config(self) -> str:
         """What a kernel of ours chose."""
@@ -102,7 +103,10 @@ class ByOptimizer:
 
 
 class EightBit(ByOptimizer):
-    """An optimizer that makes its own state, in 8 bits; each step is a first one."""
+    """An optimizer that makes its own state, in 8 bits; each step is a first one.
+
+    A first step of AdamW does not depend on betas, nor on much of the state: it tells a right sign and size.
+    """
 
     def __init__(self, p: OptimizerParams, make: Callable[[list[Tensor]], Optimizer]) -> None:
         super().__init__(p, make)
@@ -119,15 +123,22 @@ class EightBit(ByOptimizer):
             p.grad = grad
             p.copy_(before)
         for state in optimizer.state.values():
-            self._fresh += [(t, t.clone()) for t in state.values() if torch.is_tensor(t)]
+            held = [t for v in state.values() if torch.is_tensor(v) for t in plain_tensors(v)]
+            self._fresh += [(t, t.clone()) for t in held]
 
     def reset(self) -> None:
         """Moments of zero, no step made."""
-        super().reset()
         for tensor, fresh in self._fresh:
             tensor.copy_(fresh)
-        for optimizer in self._known.values():
-            self._set_steps(optimizer)
+        super().reset()
+
+
+def plain_tensors(t: Tensor) -> list[Tensor]:
+    """The tensors that a wrapper (quantised moments, say) is made of; a plain one itself."""
+    if not hasattr(t, "__tensor_flatten__"):
+        return [t]
+    names, _ = t.__tensor_flatten__()
+    return [inner for name in names for inner in plain_tensors(getattr(t, name))]
 
 
 def _state(moments_bytes: float, p: OptimizerParams, steps_bytes: float = 0.0) -> Mapping[str, float]:

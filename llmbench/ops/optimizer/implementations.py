@@ -13,12 +13,13 @@ from llmbench.ops.optimizer.calls import ByLists, ByOptimizer, EightBit
 from llmbench.ops.optimizer.definition import optimizer
 from llmbench.ops.optimizer.params import REACHED, OptimizerParams, hyper
 
+TRIES = 5  # calls of a block size, of which the fastest counts
 CHANGED = ("params", "exp_avg", "exp_avg_sq")
 
 
 @optimizer.impl("plain", mutates=CHANGED, graphable=False)
 def plain(p: OptimizerParams) -> ByLists:
-    """Tensor by tensor in plain torch. Source: llmbench.kernels.optim.rules."""
+    """Tensor by tensor in plain torch; no step count is kept. Source: llmbench.kernels.optim.rules."""
     return ByLists(_full(p), _loop(p))
 
 
@@ -39,7 +40,10 @@ def _loop(p: OptimizerParams) -> Callable[..., None]:
 
 @optimizer.impl("compiled", needs=["inductor"], mutates=CHANGED, compiled=True, graphable=False)
 def compiled(p: OptimizerParams) -> ByLists:
-    """torch.compile of the plain one over all tensors. Source: llmbench.kernels.optim.rules."""
+    """torch.compile of the plain one, for one step count. Source: llmbench.kernels.optim.rules.
+
+    The bias correction is a constant of the graph: training would pass it as a tensor, or compile in each step.
+    """
     return ByLists(_full(p), torch.compile(_loop(p), dynamic=False, fullgraph=True))
 
 
@@ -63,6 +67,34 @@ def fused(p: OptimizerParams) -> ByOptimizer:
     return _torch_like(p, fused=True)
 
 
+class _Tuned(ByOptimizer):
+    """Our fused kernels, on a GPU with the fastest blocks for these tensors, which are found on copies."""
+
+    def prepare(self, optimizer: Optimizer) -> None:
+        """State and step counts, then blocks."""
+        super().prepare(optimizer)
+        if isinstance(optimizer, FusedAdamW | FusedLion) and optimizer.param_groups[0]["params"][0].is_cuda:
+            optimizer.tuned(_device_seconds)
+
+
+def _device_seconds(call: Callable[[], object]) -> float:
+    """The fastest of some calls, by events, after one that compiles."""
+    call()
+    found = []
+    for _ in range(TRIES):
+        start, end = (_event() for _ in range(2))
+        start.record()
+        call()
+        end.record()
+        end.synchronize()
+        found.append(start.elapsed_time(end) / 1e3)
+    return float(min(found))
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+
 @optimizer.impl("triton_fused", needs=["triton_gpu"], mutates=CHANGED, graphable=False)
 def triton_fused(p: OptimizerParams) -> ByOptimizer:
     """Our fused kernel, all tensors in one launch. Source: llmbench.kernels.optim.fused."""
@@ -75,7 +107,7 @@ def triton_fused(p: OptimizerParams) -> ByOptimizer:
             return FusedLion(params, h.lr, (h.beta1, h.beta2), h.weight_decay)
         return FusedAdamW(params, h.lr, (h.beta1, h.beta2), h.eps, h.weight_decay)
 
-    return ByOptimizer(p, make)
+    return _Tuned(p, make)
 
 
 @optimizer.impl("lion_pytorch", needs=["lion_pytorch"], mutates=CHANGED, graphable=False)
@@ -100,7 +132,7 @@ def bitsandbytes(p: OptimizerParams) -> EightBit:
     return EightBit(p, lambda params: kind(params, lr=h.lr, **options))
 
 
-@optimizer.impl("torchao", needs=["torchao"], mutates=CHANGED, graphable=False)
+@optimizer.impl("torchao", needs=["torchao", "inductor"], mutates=CHANGED, compiled=True, graphable=False)
 def torchao(p: OptimizerParams) -> EightBit:
     """Block-wise 8-bit moments, by torch.compile. Source: package torchao, AdamW8bit."""
     h = _eight_bit(p)

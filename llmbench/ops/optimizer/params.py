@@ -13,10 +13,12 @@ from llmbench.ops.op import Cost
 from llmbench.ops.params import AtLeast
 from llmbench.suite.catalog import Phase
 
-DECAY = 0.1  # Source: Touvron et al. 2023, LLaMA, section 2.3
+DECAY = 0.5  # five times what models take, so that one step's decay stands out from the rounding of bfloat16
 ALIGNED = 64  # numbers that a tensor's size is a multiple of, but for the last one: as an allocator would align it
 REACHED = 1  # steps that were made before: a step more or less changes the bias correction by a seventh
-RATE = 1e-2  # large, so that an error of an update stands out from the rounding of parameters
+RATE = 0.1  # large, and the size of parameters: so that updates stand out from their rounding
+GRADIENT = 2.0
+MOMENTS = (0.5, 0.008, 0.117, 0.106)  # of a gradient; Lion's sign turns at 0.111, with the new momentum at 0.122
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +43,10 @@ def hyper(p: OptimizerParams) -> Hyper:
 def inputs(p: OptimizerParams, generator: Generator) -> tuple[Tensor, ...]:
     """params_N, grads_N, exp_avg_N and, of rules that have it, exp_avg_sq_N, each one buffer that tensors are cut from.
 
-    Half of the moments are far larger than any gradient, half far smaller, and none is near zero: so the sign of Lion's
-    update hangs on the one or the other, and never on rounding.
+    Gradients are 2, give or take 1 %, with either sign. First moments are of four kinds: far larger than a gradient's
+    share of Lion's update, far smaller, and just above and below what turns the sign: so the sign never hangs on
+    rounding, and tells beta1 from its neighbours and the old momentum from the new. Parameters are small enough for
+    weight decay and update to stand out from the rounding of bfloat16.
     """
     dtype: torch.dtype = getattr(torch, p.dtype)
 
@@ -53,13 +57,15 @@ def inputs(p: OptimizerParams, generator: Generator) -> tuple[Tensor, ...]:
     def signs() -> Tensor:
         return torch.randint(2, (p.num_params,), generator=generator, device=generator.device).mul_(2).sub_(1)
 
-    params = torch.randn(p.num_params, generator=generator, device=generator.device, dtype=dtype)
-    grads = (uniform(0.5, 4.0) * signs()).to(dtype)
+    params = RATE * torch.randn(p.num_params, generator=generator, device=generator.device)
+    grads = uniform(0.99 * GRADIENT, 1.01 * GRADIENT) * signs()
     if p.state == "8bit":
-        return params, grads
-    large = torch.randint(2, (p.num_params,), generator=generator, device=generator.device).bool()
-    exp_avg = (torch.where(large, uniform(0.7, 1.6), uniform(0.001, 0.02)) * signs()).to(dtype)
-    return (params, grads, exp_avg) if p.rule == "lion" else (params, grads, exp_avg, uniform(0.5, 4.0).to(dtype))
+        return params.to(dtype), grads.to(dtype)
+    kind = torch.randint(len(MOMENTS), (p.num_params,), generator=generator, device=generator.device)
+    sizes_M = torch.tensor(MOMENTS, device=generator.device)
+    exp_avg = (GRADIENT * sizes_M[kind] * signs()).mul_(uniform(0.99, 1.01))
+    found = (params, grads, exp_avg) if p.rule == "lion" else (params, grads, exp_avg, uniform(0.5, 4.0))
+    return tuple(t.to(dtype) for t in found)
 
 
 def cost(p: OptimizerParams, phase: Phase) -> Cost:
