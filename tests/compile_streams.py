@@ -16,7 +16,9 @@ from compile_kernels import ptxas
 from made_up_gpu import MadeUpGpu
 
 from llmbench.kernels.losses.cross_entropy import BLOCK, IGNORE
+from llmbench.kernels.losses.entropy import ENTROPY_BLOCK
 from llmbench.kernels.losses.triton_cross_entropy import gradient_kernel, loss_kernel
+from llmbench.kernels.losses.triton_entropy import entropy_gradient_kernel, entropy_kernel
 from llmbench.kernels.optim.fused import CANDIDATES
 from llmbench.kernels.optim.triton_step import adamw_kernel, lion_kernel
 
@@ -29,6 +31,9 @@ def compiled(dtype: torch.dtype) -> Iterator[tuple[str, Any]]:
     loss = {"IGNORE": IGNORE, "BLOCK_N": BLOCK, "num_warps": 8, "grid": (1,)}
     yield "loss", loss_kernel.warmup(t, i, f, f, 131072, 131072, **loss)
     yield "gradient", gradient_kernel.warmup(t, t, i, f, f, 131072, 131072, 131072, 0, **loss)
+    entropy = {**loss, "BLOCK_N": ENTROPY_BLOCK}
+    yield "entropy", entropy_kernel.warmup(t, i, f, f, f, 131072, 131072, **entropy)
+    yield "entropy_gradient", entropy_gradient_kernel.warmup(t, t, i, f, f, f, f, 131072, 131072, 131072, 1, 1, **loss)
     for blocks in CANDIDATES:
         options = {"ALIGNED": True, "BLOCK_N": blocks.size, "num_warps": blocks.num_warps, "grid": (1,)}
         yield f"adamw {blocks}", adamw_kernel.warmup(i, i, i, t, t, t, *[0.1] * 8, **options)

@@ -216,7 +216,12 @@ TRAIN_STEP = OpSpec(
         ParamSpec("dtype", "str", "float32", choices=("float32", "bfloat16", "float64")),
         ParamSpec("autocast", "str", "none", choices=("none", "bfloat16", "float16")),
         ParamSpec("matmul", "str", "ieee", choices=("ieee", "tf32")),
-        ParamSpec("checkpointing", "str", "none"),
+        ParamSpec(
+            "checkpointing",
+            "str",
+            "none",
+            choices=("none", "full", "every_2", "every_3", "every_4", "every_8", "sqrt", "selective"),
+        ),
         ParamSpec("early_stop", "bool", True),
         ParamSpec("optimizer", "str", "adamw_foreach"),
         ParamSpec("loss", "str", "sft", choices=("sft", "reward", "dpo", "orpo", "ppo")),

@@ -99,7 +99,7 @@ def test_losses_and_optimizers_compile_without_spills_and_load_16_bytes_at_once(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout)
-    assert len(found) == 24
+    assert len(found) == 28
     assert not [row for row in found if row["spill_bytes"] or row["registers"] > 128]
     narrow = {(row["kernel"], row["dtype"]) for row in found if row["widest_load"] < 16}
     assert narrow <= {(f"{k} 512 4 warps", "torch.bfloat16") for k in ("adamw", "lion")}, "a mask splits loads"

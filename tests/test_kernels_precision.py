@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from llmbench.errors import UsageError
 from llmbench.kernels.precision import LossScaler, measured_format, rounded, through
 from llmbench.measure.check import judge
 from llmbench.ops import precision
@@ -171,3 +172,36 @@ def test_it_goes_on_from_its_state_and_says_what_it_does_not_take() -> None:
 def test_a_loss_in_float16_is_scaled_in_its_dtype() -> None:
     loss: Tensor = LossScaler(2.0).scaled(torch.tensor(3.0, dtype=torch.float16))
     assert loss.item() == 6.0
+
+
+def test_every_optimizer_under_one_scale_steps_by_unscaled_gradients() -> None:
+    params = [torch.nn.Parameter(torch.ones(n)) for n in (2, 3, 0)]
+    first, second = (torch.optim.SGD(ps, lr=0.5) for ps in (params[:1], params[1:]))
+    scaler = LossScaler(256.0)
+    for p in params:
+        p.grad = torch.full_like(p, 256.0)
+    assert scaler.step(first) and scaler.step(second)
+    assert params[0].tolist() == [0.5] * 2 and params[1].tolist() == [0.5] * 3
+    scaler.update()
+    params[1].grad[0] = torch.nan
+    assert scaler.step(first) and not scaler.step(second)
+    scaler.update()
+    assert scaler.scale == 128.0 and scaler.skipped == 1
+
+
+def test_a_scale_below_one_and_one_that_shrinks_for_ever_stay_finite() -> None:
+    p = torch.nn.Parameter(torch.ones(1))
+    scaler = LossScaler(0.5)
+    p.grad = torch.full((1,), 1e38)
+    assert scaler.unscale_([p]).item() == 0.0  # finite as it came
+    scaler.update()
+    for _ in range(1200):
+        p.grad = torch.full((1,), torch.inf)
+        scaler.unscale_([p])
+        scaler.update()
+    assert 0 < scaler.scale < 1e-30 and 1 / scaler.scale < float("inf")
+
+
+def test_a_loss_scale_that_is_no_power_of_two_is_refused() -> None:
+    with pytest.raises(UsageError, match="loss_scale is 1000, wanted a power of two"):
+        precision.inputs(precision.params(loss_scale=1000.0), torch.Generator())

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from llmbench.kernels.device import interprets
 from llmbench.kernels.losses import IGNORE
+from llmbench.kernels.losses.policy import Rollout, ppo_loss
 from llmbench.measure.check import judge
 from llmbench.ops import OPS, Op, ppo, preference, reward
 from llmbench.ops.op import Unavailable
@@ -178,3 +179,21 @@ def test_parameters_that_would_do_nothing_are_refused() -> None:
 
 def test_the_ops_are_registered() -> None:
     assert {"preference", "reward", "ppo"} <= set(OPS)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("wrong", [{"value_clip": 1e9}, {"value_clip": 0.3}, {"clip": 0.3}, {"value_coef": 0.2}])
+def test_a_loss_that_clips_otherwise_is_wrong(wrong: dict[str, float], dtype: Any, seed: int) -> None:
+    p = PpoParams(batch=4, seq_len=16, vocab=64, dtype=dtype, kl="none")
+    inputs = make_inputs(ppo, p, torch.Generator().manual_seed(seed))
+    logits, values, labels, logps, old_values, scores = inputs
+    leaves = [logits.detach().requires_grad_(), values.detach().requires_grad_()]
+    one = torch.ones(())
+    wanted = expected(ppo, p, "fwd_bwd", inputs, [one])
+
+    def why(**changed: float) -> str | None:
+        loss = ppo_loss(*leaves, Rollout(labels, logps, old_values, scores), kl="none", **changed)
+        return judge((loss, *torch.autograd.grad(loss, leaves)), wanted).why
+
+    assert why() is None and why(**wrong) is not None

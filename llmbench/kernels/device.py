@@ -27,13 +27,15 @@ def _nothing() -> None:
     """A kernel, to see what Triton makes of one."""
 
 
-def check_device(q: Tensor) -> None:
+def check_device(t: Tensor) -> None:
     """Raises: RuntimeError where the kernels cannot run on these tensors."""
-    if q.device.type == "cuda":
+    if t.device.type == "cuda":
         return
     if not interprets():
-        raise RuntimeError(f"this kernel needs a GPU, q is on {q.device}; TRITON_INTERPRET=1 interprets it on a CPU")
-    if q.dtype == torch.bfloat16:
+        raise RuntimeError(
+            f"this kernel needs a GPU, a tensor is on {t.device}; TRITON_INTERPRET=1 interprets it on a CPU"
+        )
+    if t.dtype == torch.bfloat16:
         raise RuntimeError("Triton's interpreter multiplies bfloat16 wrongly: take float16 or float32")
 
 

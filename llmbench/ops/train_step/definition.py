@@ -71,7 +71,7 @@ def figures(p: TrainStepParams) -> Mapping[str, float]:
     config = config_of(p)
     asked = step_flops(config, batch=p.rows, seq_len=p.seq_len, policy="none")
     done = step_flops(config, batch=p.rows, seq_len=p.seq_len, policy=p.checkpointing, early_stop=p.early_stop)
-    return {"num_params": config.num_params, "recomputed_flop": done.total / asked.total}
+    return {"model_params": config.num_params, "recomputed_flop": done.total / asked.total}
 
 
 def predicted_memory(p: TrainStepParams, impl: str) -> float | str:

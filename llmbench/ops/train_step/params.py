@@ -23,6 +23,7 @@ OptimizerName = Literal[
     "adamw_for_loop", "adamw_foreach", "adamw_fused", "adamw_triton", "adam_l2_foreach", "lion_for_loop",
     "lion_foreach", "lion_triton",
 ]  # fmt: skip
+Checkpointing = Literal["none", "full", "every_2", "every_3", "every_4", "every_8", "sqrt", "selective"]
 Model = Literal["tiny", "10m", "125m", "350m", "1b", "3b", "llama3_8b"]
 
 
@@ -45,7 +46,7 @@ class TrainStepParams:
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"
     autocast: Literal["none", "bfloat16", "float16"] = "none"
     matmul: Literal["ieee", "tf32"] = "ieee"
-    checkpointing: str = "none"
+    checkpointing: Checkpointing = "none"
     early_stop: bool = True
     optimizer: OptimizerName = "adamw_foreach"
     loss: Literal["sft", "reward", "dpo", "orpo", "ppo"] = "sft"
