@@ -123,7 +123,7 @@ def test_help_lists_every_command(tmp_path: Path) -> None:
         ("report --json --csv", "llmbench: --markdown, --json and --csv: choose one"),
         ("report --markdown --csv", "choose one"),
         ("worker --nosuch", "unrecognized arguments: --nosuch"),
-        ("worker", "give --describe, --ceilings, or --cases FILE --out FILE"),
+        ("worker", "give --describe, --ceilings, --predict FILE, or --cases FILE --out FILE"),
     ],
 )
 def test_bad_usage_exits_2_and_says_what_is_wanted(stored: Stored, argv: str, said: str) -> None:
@@ -143,7 +143,7 @@ def test_a_malformed_suite_is_one_line_with_its_place_and_writes_nothing(tmp_pat
 def test_an_unknown_suite_names_the_nearest_bundled_one(tmp_path: Path) -> None:
     done = llmbench_in(tmp_path, "run", "atention", rc=2)
     assert done.stderr == ("llmbench: 'atention' is neither a file nor a bundled suite; did you mean 'attention'?\n")
-    assert "known: attention" in llmbench_in(tmp_path, "run", "nosuch", rc=2).stderr
+    assert "known: alignment, attention" in llmbench_in(tmp_path, "run", "nosuch", rc=2).stderr
     assert not (tmp_path / "results").exists()
 
 
