@@ -228,6 +228,9 @@ def test_each_shipped_suite_has_a_dashboard_that_draws_all_its_panels(name: str)
     asked = {n for panel in read_dashboard(name).panels for n in (panel.x, panel.y, panel.z) if n in METRICS}
     for metric in asked - {r.metric for r in rows}:
         rows += [make_row(c, metric=metric, value=2.0 + i / 100) for i, c in enumerate(cases_of(suite))]
+    parts = {(panel.y, part) for panel in read_dashboard(name).panels for part in panel.part}
+    for metric, part in sorted(parts):
+        rows += [make_row(c, metric=metric, part=part, value=1.0 + i / 100) for i, c in enumerate(cases_of(suite))]
     run = make_run(rows, suite)
     dashboard = load_dashboard(None, [run])
     assert Path(dashboard.path).stem == name
