@@ -46,7 +46,7 @@ def llmbench(tmp_path: Path, env: dict[str, str]) -> Callable[..., "subprocess.C
     def call(*args: str | Path, rc: int = 0, **more: str) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
             [sys.executable, "-m", "llmbench", *map(str, args)], cwd=tmp_path, env={**env, **more},
-            capture_output=True, text=True, timeout=300,
+            capture_output=True, text=True, timeout=900,
         )  # fmt: skip
         assert done.returncode == rc, f"exit {done.returncode}, wanted {rc}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, done.stderr

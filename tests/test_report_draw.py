@@ -245,3 +245,11 @@ def test_the_default_dashboard_draws_a_run_of_any_op() -> None:
     assert Path(dashboard.path).stem == "default"
     empty = {p.kind for p in draw_all(dashboard, page_data([run])) if validate(p) and p.why_empty}
     assert empty == {"bars", "stacked", "timeline"}
+
+
+def test_a_panel_without_its_x_says_what_would_bring_it() -> None:
+    suite = load("optimizers", SHIPPED)
+    rows = [replace(r, device_name="a laptop") for r in sized_rows(suite)]
+    panels = draw_all(read_dashboard("optimizers"), page_data([make_run(rows, suite)]))
+    first = panels[0]
+    assert first.kind == "sweep" and "llmbench doctor --ceilings" in str(first.why_empty)

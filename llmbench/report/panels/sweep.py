@@ -50,7 +50,8 @@ def _curves(spec: PanelSpec, data: PageData, y_name: str, *, bars: bool) -> Draw
     title = f"{y.words[:1].upper()}{y.words[1:]} by {x.words}"
     placed = [p for p in points if x.has(p) and y.has(p)]
     if not placed:
-        lacking = x_name if y.kind != "metric" and x.kind == "metric" else y_name
+        no_x = x.kind == "metric" and not any(map(x.has, points))
+        lacking = x_name if no_x and (y.kind != "metric" or any(map(y.has, points))) else y_name
         return empty(spec, title, why_none(lacking, points, data))
     rest = rest_names(placed, [x_name, y_name, color, spec.facet, spec.row], data.varying)
     styled = rest if x.kind != "metric" else [n for n in rest if n in COARSE]

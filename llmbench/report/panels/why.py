@@ -46,6 +46,11 @@ def why_none(name: str, points: Sequence[Point], data: PageData) -> str:
         return "No case has counts of both FLOP and bytes."
     if name.endswith("peak_fraction"):
         return f"The datasheet peak of {devices_text(data)} is not known, or the cache was warm."
+    if name == "floor_time":
+        return (
+            f"How fast {devices_text(data)} moves bytes is not known: llmbench doctor --ceilings measures it, "
+            "for later runs."
+        )
     if name == "speedup":
         return f"No case has a speed-up: {next((w for p in ok if (w := p.line.speedup_why)), 'no time')}."
     if name == "compile_time":
