@@ -1,5 +1,6 @@
 """AdamW and Lion as torch optimizers whose step is one Triton kernel for all tensors of a kind."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -73,7 +74,7 @@ def _cut(counts: Sequence[int], size: int) -> Tensor:
     return torch.stack([tensor, torch.arange(len(tensor)) - first[tensor]], dim=1)
 
 
-class _Fused(torch.optim.Optimizer):
+class _Fused(torch.optim.Optimizer, ABC):
     """What both have: state that a step makes, tensors grouped by kind, blocks that fit the device."""
 
     moments: tuple[str, ...]
@@ -175,8 +176,9 @@ class _Fused(torch.optim.Optimizer):
                 return
         raise DoesNotFit(f"no blocks of {type(self).__name__} fit this device: {failed}") from failed
 
+    @abstractmethod
     def _launch(self, group: dict[str, Any], likes: Sequence[Tensor], table: _Tables, blocks: Blocks) -> None:
-        raise NotImplementedError
+        """Launches the kernel of the rule for the tensors of a kind."""
 
 
 class FusedAdamW(_Fused):

@@ -16,6 +16,7 @@ from llmbench.kernels.optim import FusedAdamW, FusedLion, Lion
 
 StageName = Literal["sft", "reward", "dpo", "orpo", "ppo"]
 STAGES: tuple[StageName, ...] = ("sft", "reward", "dpo", "orpo", "ppo")
+PAIRED: tuple[StageName, ...] = ("reward", "dpo", "orpo")  # compare a chosen and a rejected completion
 CrossEntropy = Callable[[Tensor, Tensor, Tensor], Tensor]  # hidden_TE, weight_VE, labels_T -> mean loss
 
 OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = MappingProxyType({
@@ -60,7 +61,7 @@ class Recipe:
     @property
     def pairs(self) -> bool:
         """Whether a row is a chosen and a rejected completion."""
-        return self.stage in ("reward", "dpo", "orpo")
+        return self.stage in PAIRED
 
     def make_optimizer(self, params: Iterable[Tensor]) -> Optimizer:
         """The optimizer over these parameters."""

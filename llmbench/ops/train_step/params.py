@@ -6,7 +6,7 @@ from typing import Annotated, Literal, cast
 import torch
 
 from llmbench.kernels.model import Attention, ModelConfig, preset
-from llmbench.kernels.training import Recipe
+from llmbench.kernels.training import PAIRED, Recipe
 from llmbench.ops.attention import AttentionParams, attention
 from llmbench.ops.cross_entropy import CrossEntropyParams, Loss
 from llmbench.ops.cross_entropy import op as cross_entropy
@@ -55,7 +55,7 @@ class TrainStepParams:
     @property
     def rows(self) -> int:
         """Sequences of a micro-batch."""
-        return self.micro_batch * (2 if self.loss in ("reward", "dpo", "orpo") else 1)
+        return self.micro_batch * (2 if self.loss in PAIRED else 1)
 
     @property
     def computed_in(self) -> str:
