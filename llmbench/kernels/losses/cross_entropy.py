@@ -81,16 +81,24 @@ def losses_of(logits_TV: Tensor, labels_T: Tensor) -> tuple[Tensor, Tensor]:
     return loss_T, lse_T
 
 
-def write_gradient(logits_TV: Tensor, gradient_TV: Tensor, labels_T: Tensor, lse_T: Tensor, upstream_T: Tensor) -> None:
-    """Writes d loss / d logits times `upstream_T` (float32) into `gradient_TV`, which may be the logits."""
+def write_gradient(
+    logits_TV: Tensor, gradient_TV: Tensor, labels_T: Tensor, lse_T: Tensor, upstream_T: Tensor, *,
+    entropy: tuple[Tensor, Tensor] | None = None,
+) -> None:  # fmt: skip
+    """Writes d loss / d logits times `upstream_T` (float32) into `gradient_TV`, which may be the logits.
+
+    `entropy` is that of each token and its gradient, T each, whose part is added.
+    """
     from llmbench.kernels.losses.triton_cross_entropy import gradient_kernel
 
     T, V = logits_TV.shape
+    entropy_T, dentropy_T = entropy or (None, None)
     if T:
         with on_device_of(logits_TV):
             gradient_kernel[(T, -(-V // BLOCK))](
-                logits_TV, gradient_TV, labels_T, lse_T, upstream_T, V, logits_TV.stride(0), gradient_TV.stride(0),
-                upstream_T.stride(0), IGNORE=IGNORE, BLOCK_N=BLOCK, num_warps=8,
+                logits_TV, gradient_TV, labels_T, lse_T, upstream_T, entropy_T, dentropy_T, V, logits_TV.stride(0),
+                gradient_TV.stride(0), upstream_T.stride(0), 0 if dentropy_T is None else dentropy_T.stride(0),
+                HAS_ENTROPY=entropy is not None, IGNORE=IGNORE, BLOCK_N=BLOCK, num_warps=8,
             )  # fmt: skip
 
 

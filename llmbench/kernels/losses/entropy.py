@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from llmbench.kernels.device import check_device, on_device_of
-from llmbench.kernels.losses.cross_entropy import BLOCK, CHUNK_BYTES, IGNORE
+from llmbench.kernels.losses.cross_entropy import BLOCK, CHUNK_BYTES, IGNORE, write_gradient
 from llmbench.kernels.losses.logprobs import wide_dtype
 
 ENTROPY_BLOCK = BLOCK // 2
@@ -115,18 +115,9 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dlogps_T: Tensor, dentropy_T: Tensor) -> tuple[Tensor, None]:
-        from llmbench.kernels.losses.triton_entropy import entropy_gradient_kernel
-
         logits_TV, labels_T, lse_T, entropy_T = ctx.saved_tensors
         gradient_TV = torch.empty_like(logits_TV)
-        T, V = logits_TV.shape
-        if T:
-            with on_device_of(logits_TV):
-                entropy_gradient_kernel[(T, -(-V // BLOCK))](
-                    logits_TV, gradient_TV, labels_T, lse_T, entropy_T, dlogps_T, dentropy_T, V, logits_TV.stride(0),
-                    gradient_TV.stride(0), dlogps_T.stride(0), dentropy_T.stride(0),
-                    IGNORE=IGNORE, BLOCK_N=BLOCK, num_warps=8,
-                )  # fmt: skip
+        write_gradient(logits_TV, gradient_TV, labels_T, lse_T, -dlogps_T, entropy=(entropy_T, dentropy_T))
         return gradient_TV, None
 
 

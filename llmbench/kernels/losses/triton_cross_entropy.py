@@ -38,10 +38,11 @@ def loss_kernel(
 
 @triton.jit
 def gradient_kernel(
-    logits_ptr, gradient_ptr, labels_ptr, lse_ptr, upstream_ptr, vocabulary, logits_row, gradient_row, upstream_row,
-    IGNORE: tl.constexpr, BLOCK_N: tl.constexpr,
+    logits_ptr, gradient_ptr, labels_ptr, lse_ptr, upstream_ptr, entropy_ptr, dentropy_ptr, vocabulary, logits_row,
+    gradient_row, upstream_row, dentropy_row, HAS_ENTROPY: tl.constexpr, IGNORE: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    """(softmax - one-hot) times the upstream gradient of the token; `gradient` may be the logits themselves.
+    """(p - one-hot) times the upstream gradient of the token's loss, p the softmax, and, of an entropy that was asked
+    for, - p (log p + entropy) times the gradient of that; `gradient` may be the logits themselves.
 
     Grid: tokens, blocks of the vocabulary. Each entry is read before it is written, by the same program.
     """
@@ -55,6 +56,10 @@ def gradient_kernel(
         tl.store(gradient_ptrs_N, tl.zeros([BLOCK_N], dtype=kind), mask=there_N)
         return
     x_N = tl.load(logits_ptr + row * logits_row + entries_N, mask=there_N, other=float("-inf")).to(tl.float32)
-    probs_N = tl.exp(x_N - tl.load(lse_ptr + row))
+    logp_N = x_N - tl.load(lse_ptr + row)
+    probs_N = tl.exp(logp_N)
     gradient_N = (probs_N - tl.where(entries_N == label, 1.0, 0.0)) * tl.load(upstream_ptr + row * upstream_row)
+    if HAS_ENTROPY:
+        above_N = tl.where(probs_N > 0.0, logp_N + tl.load(entropy_ptr + row), 0.0)
+        gradient_N -= probs_N * above_N * tl.load(dentropy_ptr + row * dentropy_row)
     tl.store(gradient_ptrs_N, gradient_N.to(kind), mask=there_N)
