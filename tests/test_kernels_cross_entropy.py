@@ -183,3 +183,19 @@ def test_chunks_need_less_than_a_quarter_of_the_memory_beside_the_gradients() ->
     assert 0 < above[chunked_linear_cross_entropy] < above[linear_cross_entropy] / 4
     assert above[linear_cross_entropy] > 2048 * 32768 * 4, "the eager one holds its logits"
     print(above)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_chunks_are_autocast_as_products_are_and_survive_a_loss_scale(dtype: torch.dtype) -> None:
+    g = torch.Generator().manual_seed(5)
+    hidden_TH, weight_VH = (torch.randn(n, 16, generator=g).requires_grad_() for n in (40, 301))
+    labels_T = torch.randint(301, (40,), generator=g)
+    found = []
+    for form in (linear_cross_entropy, chunked_linear_cross_entropy):
+        with torch.autocast("cpu", dtype=dtype):
+            loss = form(hidden_TH, weight_VH * 0.25, labels_T)
+        gradients = torch.autograd.grad(loss * 2.0**16, (hidden_TH, weight_VH))
+        assert all(t.dtype == torch.float32 and t.isfinite().all() for t in gradients)
+        found.append((loss, *(t / 2.0**16 for t in gradients)))
+    for eager, chunked in zip(*found, strict=True):
+        torch.testing.assert_close(chunked, eager, rtol=0.02, atol=0.01 * float(eager.detach().abs().max()))

@@ -296,3 +296,18 @@ def test_completions_are_summed_or_averaged_over_tokens_that_count() -> None:
     means = sequence_logps(logps, labels, "mean")
     assert means.tolist() == [-1.5, -5.0, 0.0]
     assert means.grad_fn is not None and torch.autograd.grad(means.sum(), logps)[0].isfinite().all()
+
+
+def test_chunks_are_autocast_as_products_are_in_forward_and_backward() -> None:
+    g = torch.Generator().manual_seed(5)
+    hidden_BSH = torch.randn(2, 20, 16, generator=g).requires_grad_()
+    weight_VH = torch.randn(301, 16, generator=g).requires_grad_()
+    labels_BS = torch.randint(301, (2, 20), generator=g)
+    found = []
+    for form in (lambda h, w, y: token_logprobs(h @ w.T, y), chunked_token_logprobs):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logps_BS = form(hidden_BSH, weight_VH, labels_BS)
+        found.append((logps_BS, *torch.autograd.grad(logps_BS.sum(), (hidden_BSH, weight_VH))))
+    for eager, chunked in zip(*found, strict=True):
+        off = torch.linalg.vector_norm(chunked - eager) / torch.linalg.vector_norm(eager)
+        assert chunked.dtype == eager.dtype and off < 0.01

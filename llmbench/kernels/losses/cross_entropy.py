@@ -134,9 +134,22 @@ def chunked_linear_cross_entropy(
     is these two and a chunk. The weight's is summed in float32 over chunks. On a GPU by the fused kernel in place of a
     chunk's logits, else in plain torch. Source of the idea: Liger-Kernel, fused_linear_cross_entropy.py.
     """
+    hidden_TH, weight_VH = autocast(hidden_TH, weight_VH)
     size = chunk or chunk_of(len(hidden_TH), len(weight_VH.T), len(weight_VH))
     loss: Tensor = _Chunked.apply(hidden_TH, weight_VH, labels_T, size)  # type: ignore[no-untyped-call]
     return loss
+
+
+def autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors as torch's autocast, where it is on, would give them to a product, in forward and backward alike.
+
+    Source: torch, aten/src/ATen/autocast_mode.h, cached_cast (float64 stays).
+    """
+    kind = tensors[0].device.type
+    if not torch.is_autocast_enabled(kind):
+        return tensors
+    dtype = torch.get_autocast_dtype(kind)
+    return tuple(t.to(dtype) if t.is_floating_point() and t.dtype != torch.float64 else t for t in tensors)
 
 
 def chunk_of(tokens: int, hidden: int, vocabulary: int) -> int:
@@ -158,7 +171,7 @@ class _Chunked(torch.autograd.Function):
         for chunk in _chunks(len(hidden_TH), size):
             hidden_CH, labels_C = hidden_TH[chunk], labels_T[chunk]
             logits_CV = hidden_CH @ weight_VH.T
-            loss, dlogits_CV = _loss_and_gradient(logits_CV, labels_C, count)
+            loss, dlogits_CV = _loss_and_gradient(logits_CV, labels_C)
             total += loss
             if dhidden_TH is not None:
                 torch.mm(dlogits_CV, weight_VH, out=dhidden_TH[chunk])
@@ -167,7 +180,7 @@ class _Chunked(torch.autograd.Function):
                     dweight_VH.addmm_(dlogits_CV.T, hidden_CH)
                 else:
                     dweight_VH += dlogits_CV.T @ hidden_CH
-        ctx.save_for_backward(*(t for t in (dhidden_TH, dweight_VH) if t is not None))
+        ctx.save_for_backward(count, *(t for t in (dhidden_TH, dweight_VH) if t is not None))
         ctx.has = dhidden_TH is not None, dweight_VH is not None
         ctx.dtype = weight_VH.dtype
         return total / count
@@ -176,20 +189,24 @@ class _Chunked(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         saved = iter(ctx.saved_tensors)
+        scale = dloss / next(saved)  # a loss scale of 2^16 is beyond float16: multiplied in float32
         dhidden_TH, dweight_VH = (next(saved) if has else None for has in ctx.has)
         return (
-            None if dhidden_TH is None else dhidden_TH * dloss.to(dhidden_TH.dtype),
-            None if dweight_VH is None else (dweight_VH * dloss).to(ctx.dtype),
+            None if dhidden_TH is None else (dhidden_TH.to(scale.dtype) * scale).to(dhidden_TH.dtype),
+            None if dweight_VH is None else (dweight_VH * scale).to(ctx.dtype),
             None,
             None,
         )
 
 
-def _loss_and_gradient(logits_CV: Tensor, labels_C: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """The summed loss of a chunk, and d mean loss / d logits, in their place where the fused kernel can."""
+def _loss_and_gradient(logits_CV: Tensor, labels_C: Tensor) -> tuple[Tensor, Tensor]:
+    """The summed loss of a chunk, and its gradient by the logits, in their place where the fused kernel can.
+
+    Of the sum and not of the mean, whose small numbers float16 would lose.
+    """
     if logits_CV.is_cuda:
         loss_C, lse_C = losses_of(logits_CV, labels_C)
-        write_gradient(logits_CV, logits_CV, labels_C, lse_C, (1 / count).expand(len(labels_C)))
+        write_gradient(logits_CV, logits_CV, labels_C, lse_C, torch.ones_like(loss_C))
         return loss_C.sum(), logits_CV
     counts_C = labels_C != IGNORE
     at_C1 = labels_C.masked_fill(~counts_C, 0)[:, None]
@@ -198,7 +215,7 @@ def _loss_and_gradient(logits_CV: Tensor, labels_C: Tensor, count: Tensor) -> tu
     loss = ((lse_C1 - wide_CV.gather(1, at_C1)).squeeze(1) * counts_C).sum()
     probs_CV = wide_CV.sub_(lse_C1).exp_() if wide_CV is logits_CV else (wide_CV - lse_C1).exp_()
     probs_CV.scatter_add_(1, at_C1, torch.full_like(lse_C1, -1.0))
-    return loss, probs_CV.mul_(counts_C[:, None] / count).to(logits_CV.dtype)
+    return loss, probs_CV.mul_(counts_C[:, None]).to(logits_CV.dtype)
 
 
 def _chunks(tokens: int, size: int) -> Iterator[slice]:

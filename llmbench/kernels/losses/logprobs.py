@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from llmbench.kernels.losses.cross_entropy import IGNORE, chunk_of, losses_of, write_gradient
+from llmbench.kernels.losses.cross_entropy import IGNORE, autocast, chunk_of, losses_of, write_gradient
 
 
 def token_logprobs(logits_BSV: Tensor, labels_BS: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def chunked_token_logprobs(
     A loss of these may ask any gradient of each token, so backward makes the logits of a chunk anew: one product more
     than `chunked_linear_cross_entropy` needs. The weight's gradient is summed in float32 over chunks.
     """
-    hidden_TH = hidden_BSH.flatten(0, -2)
+    hidden_TH, weight_VH = autocast(hidden_BSH.flatten(0, -2), weight_VH)
     size = chunk or chunk_of(len(hidden_TH), len(weight_VH.T), len(weight_VH))
     logps_T: Tensor = _Chunked.apply(hidden_TH, weight_VH, labels_BS.flatten(), size)  # type: ignore[no-untyped-call]
     return logps_T.view(labels_BS.shape)
@@ -118,9 +118,7 @@ class _Chunked(torch.autograd.Function):
             at = slice(start, start + size)
             logps_T[at], lse_T[at] = _logps_of(hidden_TH[at] @ weight_VH.T, labels_T[at])
         ctx.save_for_backward(hidden_TH, weight_VH, labels_T, lse_T)
-        kind = hidden_TH.device.type
-        ctx.size, ctx.kind, ctx.casts = size, kind, torch.is_autocast_enabled(kind)
-        ctx.cast_to = torch.get_autocast_dtype(kind) if ctx.casts else None
+        ctx.size = size
         return logps_T
 
     @staticmethod
@@ -132,8 +130,7 @@ class _Chunked(torch.autograd.Function):
         dweight_VH = torch.zeros_like(weight_VH, dtype=wide_dtype(weight_VH)) if wants_weight else None
         for start in range(0, len(labels_T), ctx.size):
             at = slice(start, start + ctx.size)
-            with torch.autocast(ctx.kind, dtype=ctx.cast_to, enabled=ctx.casts):  # the logits that forward had
-                logits_CV = hidden_TH[at] @ weight_VH.T
+            logits_CV = hidden_TH[at] @ weight_VH.T
             dlogits_CV = _gradient_of(logits_CV, labels_T[at], lse_T[at], dlogps_T[at])
             if dhidden_TH is not None:
                 torch.mm(dlogits_CV, weight_VH, out=dhidden_TH[at])

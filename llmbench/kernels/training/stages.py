@@ -61,7 +61,7 @@ class Sft:
 
     def loss(self, model: Decoder, given: Given) -> Tensor:
         hidden_TE = model(given.batch.tokens).flatten(0, 1)
-        return self._cross_entropy(hidden_TE, in_dtype(model.head_weight, hidden_TE), given.batch.labels.flatten())
+        return self._cross_entropy(hidden_TE, model.head_weight, given.batch.labels.flatten())
 
 
 class Reward:
@@ -132,10 +132,10 @@ class Ppo:
                 hidden_BSE = model(tokens_BS)
                 logps_BS = logps_of(model, hidden_BSE, labels_BS)
                 scores_B = torch.linspace(-1, 1, len(tokens_BS), device=tokens_BS.device)
-                values_BS = F.linear(hidden_BSE, in_dtype(self._value.weight, hidden_BSE)).squeeze(-1).float()
+                values_BS = F.linear(hidden_BSE, self._value.weight).squeeze(-1).float()
             self._rollouts[given.number] = Rollout(labels_BS, logps_BS, values_BS, scores_B, logps_BS)
         hidden_BSE = model(tokens_BS)
-        values_BS = F.linear(hidden_BSE, in_dtype(self._value.weight, hidden_BSE)).squeeze(-1)
+        values_BS = F.linear(hidden_BSE, self._value.weight).squeeze(-1)
         return ppo_loss(model.logits(hidden_BSE), values_BS, self._rollouts[given.number], kl="k3")
 
 
@@ -151,7 +151,7 @@ def token_logps(model: Decoder, batch: Batch) -> Tensor:
 
 def logps_of(model: Decoder, hidden_BSE: Tensor, labels_BS: Tensor) -> Tensor:
     """The same of hidden states."""
-    return chunked_token_logprobs(hidden_BSE, in_dtype(model.head_weight, hidden_BSE), labels_BS)
+    return chunked_token_logprobs(hidden_BSE, model.head_weight, labels_BS)
 
 
 def frozen_copy(recipe: Recipe, model: Decoder) -> Decoder:
@@ -160,8 +160,3 @@ def frozen_copy(recipe: Recipe, model: Decoder) -> Decoder:
     made = Decoder(recipe.config, recipe.attention, device=parameter.device, dtype=parameter.dtype)
     made.load_state_dict(model.state_dict())
     return made.requires_grad_(False)
-
-
-def in_dtype(weight: Tensor, like: Tensor) -> Tensor:
-    """A weight as autocast would give it to a product: losses of our own are not on its list."""
-    return weight.to(like.dtype)
