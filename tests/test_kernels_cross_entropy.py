@@ -199,3 +199,16 @@ def test_chunks_are_autocast_as_products_are_and_survive_a_loss_scale(dtype: tor
         found.append((loss, *(t / 2.0**16 for t in gradients)))
     for eager, chunked in zip(*found, strict=True):
         torch.testing.assert_close(chunked, eager, rtol=0.02, atol=0.01 * float(eager.detach().abs().max()))
+
+
+def test_a_loss_scale_beyond_float16_reaches_the_gradients_of_chunks() -> None:
+    g = torch.Generator().manual_seed(6)
+    hidden_TH = (0.1 * torch.randn(5, 16, generator=g)).requires_grad_()
+    weight_VH = (0.1 * torch.randn(301, 16, generator=g)).requires_grad_()
+    labels_T = torch.tensor([IGNORE, IGNORE, 7, IGNORE, IGNORE])  # one that counts: nothing divides the scale
+    wanted = torch.autograd.grad(linear_cross_entropy(hidden_TH, weight_VH, labels_T), (hidden_TH, weight_VH))
+    with torch.autocast("cpu", dtype=torch.float16):
+        loss = chunked_linear_cross_entropy(hidden_TH, weight_VH, labels_T)
+    found = torch.autograd.grad(loss * 2.0**16, (hidden_TH, weight_VH))
+    for scaled, gradient in zip(found, wanted, strict=True):
+        torch.testing.assert_close(scaled / 2.0**16, gradient, rtol=0.01, atol=0.01 * float(gradient.abs().max()))
