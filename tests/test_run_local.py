@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from llmbench.run.local import KEEP_MEMORY, worker_environment
+from llmbench.run.local import KEEP_MEMORY, THREADS, worker_environment
 
 FAULTS = """
 import resource
@@ -47,3 +47,9 @@ def test_settings_of_the_user_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
     assert worker_environment("cpu")["MALLOC_ARENA_MAX"] == "1"
     assert not worker_environment("cpu").keys() & KEEP_MEMORY.keys()
+
+
+def test_threads_that_a_suite_asks_for_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert worker_environment("cpu")["OMP_NUM_THREADS"] == "2"
+    assert worker_environment("cpu", threads=3).items() >= dict.fromkeys(THREADS, "3").items()

@@ -273,6 +273,7 @@ MALFORMED = {
         SHAPE + "measure: {memory_limit: 2 gigs}\n",
         "s.yaml:3:25: measure.memory_limit is '2 gigs'; wanted a number of bytes, or a size such as '2 GiB'",
     ),
+    "threads": (SHAPE + "measure: {threads: 0}\n", "s.yaml:3:20: measure.threads is 0; wanted an integer, 1 or more"),
     "probe": (
         SHAPE + "probes: [memory, clocks]\n",
         "s.yaml:3:18: probes[1] is 'clocks'; wanted memory, power, energy or kernels",
@@ -347,12 +348,12 @@ def test_every_key_is_read() -> None:
     full = suite(
         SHAPE + "axes: {size: {one: {batch: 1}, two: {batch: 2}}}\nimpls: [flex, naive]\nphases: [bwd]\n"
         "baseline: {size: one}\nskip: [{match: {size: [two], impl: naive}, why: slow}]\nprobes: [power]\n"
-        "measure: {max_s: 2, memory_limit: 2 GiB, cache: warm}\ngate: {time: 0.1}\nseed: 0x10\nplugins: [a.b:c]\n"
+        "measure: {max_s: 2, memory_limit: 2 GiB, cache: warm, threads: 3}\ngate: {time: 0.1}\nseed: 0x10\nplugins: [a.b:c]\n"
     )
     assert full.impls == ("flex", "naive")
     assert full.baseline == {"size": "one"}
     assert full.skip[0].match == {"size": ("two",), "impl": ("naive",)}
-    assert full.measure == Measure(max_s=2.0, memory_limit=2 << 30, cache="warm")
+    assert full.measure == Measure(max_s=2.0, memory_limit=2 << 30, cache="warm", threads=3)
     assert (full.gate, full.seed, full.plugins, full.probes) == ({"time": 0.1}, 16, ("a.b:c",), ("power",))
 
 
@@ -452,7 +453,7 @@ def test_attention_suite_as_the_readme_has_it() -> None:
     cpu, cuda = load("attention", CPU), load("attention", H100)
     assert sum(len(p.cases) for p in expand(cpu)) == 11 * 2 * 4 * 3
     assert sum(c.skip is not None for p in expand(cuda) for c in p.cases) == 6
-    assert cpu.measure == Measure(max_s=0.2)
+    assert cpu.measure == Measure(max_s=0.2, threads=1)
 
 
 def test_canonical_round_trips_and_tells_suites_apart() -> None:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from llmbench.cli.options import RESULTS, AsJson, Device, Results
 from llmbench.codec import to_plain
-from llmbench.errors import MachineError
+from llmbench.errors import MachineError, UsageError
 from llmbench.machine.ceilings import ceiling_findings, coldness
 from llmbench.machine.doctor import examine
 from llmbench.machine.finding import Finding, unfit
@@ -29,16 +29,24 @@ def command(
         bool,
         typer.Option("--ceilings", help="Measure what the device reaches at best, and whether a cold cache is cold."),
     ] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads", min=1, help="Of torch, for --ceilings on a CPU: as a suite's measure.threads has it."
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 3 where there is a warning about something that disturbs times.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Tell what is on this machine, what is missing and why."""
+    if threads and not ceilings:
+        raise UsageError("--threads says how many --ceilings measures with; give both")
     findings = examine(results=results, device=device)  # before ceilings, which load the machine themselves
     if ceilings:
         print("llmbench: measuring ceilings, some ten seconds on a CPU, half a minute on a GPU", file=sys.stderr)
-    known = ceilings_here(device, new=measure_ceilings(device) if ceilings else None)
+    known = ceilings_here(device, new=measure_ceilings(device, threads=threads) if ceilings else None)
     findings += ceiling_findings(known)
     disturbed = unfit(findings)
     if as_json:

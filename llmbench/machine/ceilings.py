@@ -120,7 +120,9 @@ def _findings(found: Ceilings) -> list[Finding]:
     when = f"{found.measured[:16].replace('T', ' ')} UTC in {found.wall_s:.0f} s, torch {found.torch}{threads}"
     told = [Finding(area, "device", "ok", found.device_name)]
     if found.busy:
-        advice = f"too low: {found.busy}; then again: llmbench doctor --ceilings --device {found.device}"
+        again = f"llmbench doctor --ceilings --device {found.device}"
+        again += f" --threads {found.threads}" if found.threads else ""
+        advice = f"too low: {found.busy}; then again: {again}"
         told.append(Finding(area, "measured", "warn", when, advice))
     else:
         told.append(Finding(area, "measured", "ok", when))

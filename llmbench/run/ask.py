@@ -10,18 +10,19 @@ from llmbench.run.local import worker_environment
 SHOWN = 1500  # characters of what a worker wrote that are shown when it fails
 
 
-def ask_worker(what: str, *arguments: str, device: str | None = None, timeout_s: float | None = None) -> object:
+def ask_worker(
+    what: str, *arguments: str, device: str | None = None, threads: int | None = None, timeout_s: float | None = None
+) -> object:
     """The document that `llmbench worker --<what>` prints for a device (None: a GPU if there is one, else the CPU).
 
     Raises: UsageError and MachineError as the worker reports them: unknown device, broken plugin, no torch;
-    MachineError where it takes longer than `timeout_s`.
+    MachineError where it takes longer than `timeout_s`. `threads` of torch; None leaves them to the environment.
     """
     command = [sys.executable, "-P", "-m", "llmbench.run.serve", f"--{what}", *arguments]
     command += ["--device", device] if device else []
+    environment = worker_environment(device or "", threads=threads)
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=worker_environment(device or ""), timeout=timeout_s
-        )
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=timeout_s)
     except subprocess.TimeoutExpired:
         raise MachineError(f"the worker did not answer --{what} within {timeout_s:g} s") from None
     said = done.stderr.strip()

@@ -19,8 +19,10 @@ from llmbench.run.lock import device_lock
 TIMEOUT_S = 300.0  # it takes some ten seconds on a CPU, half a minute on a GPU
 
 
-def measure_ceilings(device: str | None = None) -> Ceilings:
+def measure_ceilings(device: str | None = None, *, threads: int | None = None) -> Ceilings:
     """Measures the device (None: a GPU if there is one, else the CPU) in a worker and keeps what was found.
+
+    `threads` of torch on a CPU; None leaves them to the environment.
 
     Raises: UsageError for an unknown device; MachineError when it is in use, or cannot be measured.
     """
@@ -28,7 +30,7 @@ def measure_ceilings(device: str | None = None) -> Ceilings:
     with device_lock(spec.device, uuid=spec.uuid, run="doctor --ceilings") as lock:
         lock.uses(os.getpid())
         busy = load_note(load_now()) if spec.device == "cpu" else None
-        answer = ask_worker("ceilings", device=spec.device, timeout_s=TIMEOUT_S)
+        answer = ask_worker("ceilings", device=spec.device, threads=threads, timeout_s=TIMEOUT_S)
     try:
         found = replace(from_plain(Ceilings, answer), busy=busy and busy.partition(":")[0])
     except ValueError as e:

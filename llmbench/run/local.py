@@ -57,8 +57,9 @@ class LocalWorker:
     """Starts a worker in a session of its own, so that Ctrl-C reaches the parent alone and a kill reaches all of it."""
 
     def __init__(
-        self, *, device: str, plugins: Sequence[str], plugin_path: Path, log: Path, python: str = sys.executable
-    ) -> None:
+        self, *, device: str, plugins: Sequence[str], plugin_path: Path, log: Path, threads: int | None = None,
+        python: str = sys.executable,
+    ) -> None:  # fmt: skip
         self._log_path = log
         self._log_start = log.stat().st_size if log.exists() else 0
         child_in, self._to_child = os.pipe()
@@ -68,7 +69,7 @@ class LocalWorker:
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(child_in, child_out),
-                start_new_session=True, env=worker_environment(device),
+                start_new_session=True, env=worker_environment(device, threads=threads),
             )  # fmt: skip
         os.close(child_in)
         os.close(child_out)
@@ -163,7 +164,10 @@ def _telling_line(log: str) -> str:
     return f"last output: {lines[-1]}" if lines else ""
 
 
-def worker_environment(device: str) -> dict[str, str]:
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def worker_environment(device: str, *, threads: int | None = None) -> dict[str, str]:
     """The environment of a worker: it imports this very llmbench, whatever folder it is started in.
 
     On a CPU torch.compile gets no pool of processes of its own to outlive anybody, and the allocator of the C library
@@ -173,6 +177,7 @@ def worker_environment(device: str) -> dict[str, str]:
     home = Path(llmbench.__file__).parents[1]
     if home.name not in ("site-packages", "dist-packages"):  # a checkout that may be found by its folder only
         env["PYTHONPATH"] = os.pathsep.join([str(home), *filter(None, [env.get("PYTHONPATH")])])
+    env.update(dict.fromkeys(THREADS, str(threads)) if threads else {})
     env.setdefault("KINETO_LOG_LEVEL", "3")  # the profiler of the memory pass would fill worker.log
     if device == "cpu":
         env.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")

@@ -48,7 +48,7 @@ class Workers:
         self.since = self.since or begin
         self.current = LocalWorker(
             device=self.suite.device, plugins=self.suite.plugins, plugin_path=self.plugin_path,
-            log=self.folder / "worker.log",
+            log=self.folder / "worker.log", threads=self.suite.measure.threads,
         )  # fmt: skip
         self.process = process
         self.lock.uses(self.current.pid)

@@ -163,6 +163,7 @@ def _predict(args: argparse.Namespace) -> dict[str, Any]:
     plan = _read_plan(Path(args.predict))
     load_plugins([*plan.get("plugins", []), *args.plugin])
     units = [from_plain(Unit, u) for u in plan["units"]]
+    _take_threads(units)
     cases = {case_id: found._asdict() for case_id, found in predictions(units).items()}
     device = str(plan["device"])
     here = device == "cpu" or (device.startswith("cuda") and torch.cuda.is_available())
@@ -177,6 +178,7 @@ def _cases(args: argparse.Namespace) -> int:
     args.plugin = [*plan.get("plugins", []), *args.plugin]
     done = _done(Path(args.out))
     units = [u for u in (from_plain(Unit, u) for u in plan["units"]) if u.key not in done]
+    _take_threads(units)
     if args.process is None and len({u.process for u in units}) > 1:
         return max(_in_fresh_process(process) for process in sorted({u.process for u in units}))
     with Path(args.out).open("ab", buffering=0) as file:
@@ -193,6 +195,12 @@ def _cases(args: argparse.Namespace) -> int:
                 measure(unit)
                 print(f"llmbench: {unit.point_id} process {unit.process} done", file=sys.stderr)
     return 0
+
+
+def _take_threads(units: Sequence[Unit]) -> None:
+    """What a parent does by the environment of its workers; all units of a plan ask for the same."""
+    if threads := next((u.measure.threads for u in units), None):
+        torch.set_num_threads(threads)
 
 
 def _in_fresh_process(process: int) -> int:

@@ -306,4 +306,5 @@ def read_measure(spec: MeasureSpec) -> Measure:
         processes=spec.processes,
         timeout_s=spec.timeout_s,
         memory_limit=size_bytes(spec.memory_limit) if "memory_limit" in spec.model_fields_set else None,
+        threads=spec.threads,
     )

@@ -130,6 +130,8 @@ class MeasureSpec(BaseModel):
         int | str, AfterValidator(_at_least_a_byte), wanted("a number of bytes, or a size such as '2 GiB'")
     ] = Field(default_factory=int)  # unset, there is none
     """Memory that a worker may add to what it holds after its imports."""
+    threads: Annotated[int, Field(ge=1), wanted("an integer, 1 or more")] | None = None
+    """Threads of torch's kernels on a CPU. Default: OMP_NUM_THREADS, or else one a core."""
 
 
 class PartSpec(BaseModel):

@@ -44,6 +44,7 @@ class Measure:
     processes: int = 1  # fresh processes, each measuring every case
     timeout_s: float = 300.0  # a stage of a case (build, check, memory, a block of samples) that takes longer is a hang
     memory_limit: int | None = None  # bytes that a worker may add to what it holds after its imports
+    threads: int | None = None  # of torch in a worker; None leaves it to torch and the environment
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,12 @@ class PageData:
     points: tuple[Point, ...]
 
     @cached_property
+    def ceilings_command(self) -> str:
+        """What measures the ceilings that later runs of these suites record: with as many threads as they ask for."""
+        threads = {run.manifest.header.suite.measure.threads for run in self.runs} - {None}
+        return f"llmbench doctor --ceilings{f' --threads {threads.pop()}' if len(threads) == 1 else ''}"
+
+    @cached_property
     def by_process(self) -> tuple[Point, ...]:
         """The points of each process by itself, with the fact `process`."""
         found: list[Point] = []

@@ -189,6 +189,6 @@ def _roof_notes(roofs: Sequence[Roof], points: Sequence[Point], data: PageData) 
             drawn = "the measured roof alone is drawn" if here else "no roof is drawn"
             yield f"The peak of {known}{device} is not known, so {drawn}."
         if not any(r.measured for r in here):
-            later = "nothing yet; llmbench doctor --ceilings does, for later runs"
+            later = f"nothing yet; {data.ceilings_command} does, for later runs"
             lacking = "no ceiling of these dtypes" if device in held else later
             yield f"Measured on {device}: {lacking}."

@@ -48,7 +48,7 @@ def why_none(name: str, points: Sequence[Point], data: PageData) -> str:
         return f"The datasheet peak of {devices_text(data)} is not known, or the cache was warm."
     if name == "floor_time":
         return (
-            f"How fast {devices_text(data)} moves bytes is not known: llmbench doctor --ceilings measures it, "
+            f"How fast {devices_text(data)} moves bytes is not known: {data.ceilings_command} measures it, "
             "for later runs."
         )
     if name == "speedup":

@@ -30,7 +30,6 @@ from llmbench.store.timers import TimerAudit, Trial, path_of, write_audit
 SEED = 0
 OVERRUN = 20  # budgets that a trial may take before it counts as hung: calibration, and a machine that is shared
 SHOWN = 500  # characters of what a child said, where it died
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ class _Children:
     def __init__(self, device: str, threads: int, folder: Path) -> None:
         self._common = ["--device", device, "--threads", str(threads)]
         self._folder = folder
-        self._environment = worker_environment(device) | dict.fromkeys(THREADS, str(threads))
+        self._environment = worker_environment(device, threads=threads)
 
     def place(self) -> dict[str, Any]:
         """What trials run on. Raises: MachineError with what the process said."""
