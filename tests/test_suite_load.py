@@ -348,7 +348,8 @@ def test_every_key_is_read() -> None:
     full = suite(
         SHAPE + "axes: {size: {one: {batch: 1}, two: {batch: 2}}}\nimpls: [flex, naive]\nphases: [bwd]\n"
         "baseline: {size: one}\nskip: [{match: {size: [two], impl: naive}, why: slow}]\nprobes: [power]\n"
-        "measure: {max_s: 2, memory_limit: 2 GiB, cache: warm, threads: 3}\ngate: {time: 0.1}\nseed: 0x10\nplugins: [a.b:c]\n"
+        "measure: {max_s: 2, memory_limit: 2 GiB, cache: warm, threads: 3}\n"
+        "gate: {time: 0.1}\nseed: 0x10\nplugins: [a.b:c]\n"
     )
     assert full.impls == ("flex", "naive")
     assert full.baseline == {"size": "one"}
