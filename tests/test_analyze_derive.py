@@ -3,8 +3,8 @@
 import pytest
 from example_runs import H100, make_row
 
-from llmbench.analyze.derive import DERIVED, Rates, derive, multiplies_in, rate
-from llmbench.analyze.stats import Estimate
+from llmbench.analyze.derive import DERIVED, Rates, derive, multiplies_in, overhead, rate
+from llmbench.analyze.stats import Estimate, Ratio
 from llmbench.machine.peaks import peak_bytes_per_s, peak_flop_per_s
 
 TIME = Estimate(2e-3, 1e-3, 4e-3, "samples")
@@ -25,6 +25,24 @@ def test_shares_of_peak_are_those_of_the_device():
     assert rates.bytes_peak_fraction == pytest.approx(2e12 / peak_bytes_per_s(H100))
     assert rates.tokens_per_s == Estimate(256e3, 128e3, 512e3, "samples")
     assert rates.intensity == 250.0
+
+
+def test_what_checkpointing_computes_again_is_in_the_hardware_rate_alone():
+    rates = derive(make_row(flop=1e12, tokens=512.0), time_s=TIME, recomputed_flop=1.25)
+    assert rates.hardware_flop_per_s == Estimate(6.25e14, 3.125e14, 1.25e15, "samples")
+    assert rates.hardware_flop_peak_fraction == pytest.approx(1.25 * rates.flop_peak_fraction)
+    assert derive(make_row(flop=1e12), time_s=TIME).hardware_flop_per_s is None
+
+
+def test_the_energy_of_a_token_is_that_of_the_call_over_its_tokens():
+    row = make_row(tokens=512.0)
+    assert derive(row, time_s=TIME, energy_j=Estimate(1024.0, 512.0, None)).energy_per_token == Estimate(2.0, 1.0)
+    assert derive(row, time_s=TIME).energy_per_token is None
+
+
+def test_an_overhead_is_what_is_slower_than_the_baseline():
+    found = overhead(Ratio(0.8, 0.75, 1.0, paired=True, pairs=8))
+    assert found == Estimate(pytest.approx(0.25), pytest.approx(0.0), pytest.approx(1 / 3))
 
 
 def test_an_unknown_device_has_no_share_of_peak():

@@ -53,6 +53,22 @@ def test_the_first_losses_are_those_of_a_plain_step_in_higher_precision(name: st
     assert judge((fn(SEED),), wanted).why is None
 
 
+def test_steps_that_loss_scaling_skips_are_told_and_leave_the_first_losses_right() -> None:
+    p = replace(SMALL, autocast="float16", loss_scale=2.0**36)
+    fn = build(train_step.impls["eager"], p, device="cpu")
+    assert judge((fn(SEED),), expected(train_step, p, "step", [SEED])).why is None
+    told = fn.figures()
+    assert told["skipped_steps"] >= 1, "gradients times 2^36 are above the largest float16"
+    assert told["loss_scale_after"] == 2.0 ** (36 - told["skipped_steps"]), "each one halved it"
+    calm = build(train_step.impls["eager"], replace(p, loss_scale=1.0), device="cpu")
+    calm(SEED)
+    told = calm.figures()
+    assert (told["skipped_steps"], told["loss_scale_after"]) == (0, 1.0)
+    plain = build(train_step.impls["eager"], SMALL, device="cpu")
+    plain(SEED)
+    assert "skipped_steps" not in plain.figures()
+
+
 @pytest.mark.parametrize(
     "wrong", [{"optimizer": "lion_foreach"}, {"accumulation": 2}, {"layers": 3}, {"num_kv_heads": 1}, {"loss": "orpo"}]
 )

@@ -58,8 +58,8 @@ MALFORMED = {
     ),
     "option_of_another_kind": (
         TOP + "  - {kind: bars, y: time, band: ci}\n",
-        "d.yaml:3:27: panels[0].band is not an option of kind 'bars'; known: kind, title, where, facet, row, y, x, "
-        "color, log",
+        "d.yaml:3:27: panels[0].band is not an option of kind 'bars'; known: kind, title, note, where, facet, row, y, "
+        "x, color, log",
     ),
     "near_option": (
         TOP + "  - {kind: sweep, y: time, facets: heads}\n",

@@ -196,6 +196,28 @@ def test_the_front_is_what_nothing_of_its_point_beats() -> None:
     assert {row.cells[0] for row in faster.rows if row.cells[-1] == "front"} == {"flash"}
 
 
+def test_the_best_of_a_subplot_are_named() -> None:
+    panel = drawn("kind: pareto, x: tokens_per_s, y: peak_memory, front: subplot, where: {heads: gqa}")
+    letters = {row.cells[-1]: row.cells for row in panel.rows if row.cells[-1]}
+    assert list(letters) == ["A"] and letters["A"][0] == "flash", "as fast at 512 tokens as at 4096, in less memory"
+    assert "A: flash 512, 512.0 k/s at 0.5000 MiB." in panel.caption
+    assert [t.data["text"] for t in lines(panel, "flash")] == [["A", "", "", ""]]
+    sides = drawn("kind: pareto, x: time, y: peak_memory, front: subplot, facet: heads")
+    assert [row.cells[-1] for row in sides.rows if row.cells[-1]] == ["A", "B"], "one in each subplot"
+
+
+def test_known_values_are_lines_along_the_axis() -> None:
+    panel = drawn("kind: sweep, y: overhead, where: {heads: gqa}, reference: {textbook: 0.3, law: 1}")
+    known = {t.data["name"]: t.data for t in lines(panel, role="baseline")}
+    assert {name: line["y"] for name, line in known.items()} == {"textbook": [30, 30], "law": [100, 100]}
+    assert known["law"]["x"] == [512, 4096]
+    assert lines(panel, "naive")[0].data["y"] == pytest.approx([300] * 4), "four times the time is 300 % more"
+
+
+def test_a_note_of_the_dashboard_ends_the_caption() -> None:
+    assert drawn("kind: speedup, note: Mind the gap.").caption.endswith("Mind the gap.")
+
+
 def test_parts_are_stacked_or_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert drawn("kind: stacked").why_empty == "No parts were recorded for time."
     suite = make_suite(axes=(make_suite().axes[0],), fixed={"num_heads": 8, "num_kv_heads": 8})

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from llmbench.analyze.stats import Estimate
+from llmbench.analyze.stats import Estimate, Ratio
 from llmbench.machine.peaks import peak_bytes_per_s, peak_flop_per_s
 from llmbench.metrics import Metric
 from llmbench.store.query import Row
@@ -16,6 +16,11 @@ DERIVED: dict[str, Metric] = {
         Metric(
             "flop_peak_fraction", "1", "higher", "FLOP/s over the dense datasheet peak of the dtype that multiplies"
         ),
+        Metric("hardware_flop_per_s", "FLOP/s", "higher", "FLOP/s with what checkpointing computes again"),
+        Metric(
+            "hardware_flop_peak_fraction", "1", "higher", "the same over the peak: HFU, where flop_peak_fraction is MFU"
+        ),
+        Metric("energy_per_token", "J", "lower", "energy of the call over its tokens, idle power included (CUDA)"),
         Metric("bytes_peak_fraction", "1", "higher", "B/s over the datasheet bandwidth; only with a cold cache"),
         Metric(
             "floor_time",
@@ -24,6 +29,7 @@ DERIVED: dict[str, Metric] = {
             "least traffic of the call at the rate of a large copy: measured, else the datasheet's",
         ),
         Metric("intensity", "FLOP/B", "none", "arithmetic intensity: FLOP over bytes of the call"),
+        Metric("overhead", "1", "lower", "time of the case over that of the baseline of the point, less 1"),
         Metric("speedup", "1", "higher", "time of the baseline of the point over that of the case, paired by blocks"),
     )
 }
@@ -40,16 +46,24 @@ class Rates:
     bytes_peak_fraction: float | None = None
     intensity: float | None = None
     floor_time: float | None = None
+    hardware_flop_per_s: Estimate | None = None
+    hardware_flop_peak_fraction: float | None = None
+    energy_per_token: Estimate | None = None
 
 
-def derive(row: Row, *, time_s: Estimate | None, copy_bytes_per_s: float | None = None) -> Rates:
-    """The rates of the case that `row` is about (any row of it), given its time.
+def derive(
+    row: Row, *, time_s: Estimate | None, copy_bytes_per_s: float | None = None, recomputed_flop: float | None = None,
+    energy_j: Estimate | None = None,
+) -> Rates:  # fmt: skip
+    """The rates of the case that `row` is about (any row of it), given its time and the energy of a call.
 
-    `copy_bytes_per_s` is what a large copy was measured to move on its device, reads and writes together.
+    `copy_bytes_per_s` is what a large copy was measured to move on its device, reads and writes together;
+    `recomputed_flop` the FLOP with what is computed again, over the FLOP that are asked.
     """
     bandwidth = peak_bytes_per_s(row.device_name)
     moved = copy_bytes_per_s or bandwidth
     flop_per_s, bytes_per_s = rate(row.flop, time_s), rate(row.bytes, time_s)
+    hardware = rate(row.flop * recomputed_flop, time_s) if row.flop and recomputed_flop else None
     return Rates(
         flop_per_s=flop_per_s,
         bytes_per_s=bytes_per_s,
@@ -59,7 +73,16 @@ def derive(row: Row, *, time_s: Estimate | None, copy_bytes_per_s: float | None 
         bytes_peak_fraction=_fraction(bytes_per_s, bandwidth) if row.cache == "cold" else None,
         intensity=row.flop / row.bytes if row.flop and row.bytes else None,
         floor_time=row.bytes / moved if row.bytes and moved else None,
+        hardware_flop_per_s=hardware,
+        hardware_flop_peak_fraction=_fraction(hardware, _peak_flop_per_s(row)),
+        energy_per_token=_over(energy_j, row.tokens),
     )
+
+
+def overhead(speedup: Ratio) -> Estimate:
+    """What the case takes more than its baseline, as a share of the baseline's time: 0.33 is a third more."""
+    low, high = (None if end is None else 1 / end - 1 for end in (speedup.high, speedup.low))
+    return Estimate(1 / speedup.value - 1, low, high)
 
 
 def rate(amount: float | None, time_s: Estimate | None) -> Estimate | None:
@@ -69,6 +92,14 @@ def rate(amount: float | None, time_s: Estimate | None) -> Estimate | None:
     if not time_s.low or not time_s.high:
         return Estimate(amount / time_s.value)
     return Estimate(amount / time_s.value, amount / time_s.high, amount / time_s.low, time_s.basis)
+
+
+def _over(amount: Estimate | None, count: float | None) -> Estimate | None:
+    """The amount for each of so many."""
+    if amount is None or not count:
+        return None
+    low, high = (None if end is None else end / count for end in (amount.low, amount.high))
+    return Estimate(amount.value / count, low, high, amount.basis)
 
 
 def multiplies_in(row: Row) -> str | None:

@@ -62,7 +62,7 @@ def facts_of(run: Run, *, counts: Mapping[str, int], flagged: Mapping[str, int])
         complete=run.manifest.complete,
         versions=dict(header.versions),
         cache=suite.measure.cache,
-        order=suite.measure.order,
+        order=suite.order,
         processes=len({r.process for r in run.rows}),
         target_ci=suite.measure.target_ci,
         baseline=dict(suite.baseline),

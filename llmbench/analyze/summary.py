@@ -191,7 +191,13 @@ def _line(
         status=status,
         why=why,
         time=time_s,
-        rates=derive(row, time_s=time_s, copy_bytes_per_s=copy),
+        rates=derive(
+            row,
+            time_s=time_s,
+            copy_bytes_per_s=copy,
+            recomputed_flop=_largest(whole.get("recomputed_flop", ())),
+            energy_j=estimate(whole.get("energy", ())),
+        ),
         peak_memory=estimate(whole.get("peak_memory", ())) if status == "ok" else None,
         compile_time=estimate(whole.get("compile_time", ())) if status == "ok" else None,
         speedup=ratio,
@@ -253,7 +259,7 @@ def _flags(rows: Sequence[Row], times: Sequence[Row], time_s: Estimate, suite: S
     apart = _spread(times)
     if apart is not None and apart > suite.measure.target_ci:
         found.append(Flag("processes_differ", apart))
-    if suite.measure.order == "interleaved" and any(r.order == "apart" for r in rows):
+    if suite.order == "interleaved" and any(r.order == "apart" for r in rows):
         found.append(Flag("apart"))
     if any(r.check_kind in (None, "none") for r in rows):
         found.append(Flag("unchecked"))

@@ -35,8 +35,9 @@ def _cells(line: Line) -> Iterator[tuple[str, object]]:
     yield from _estimate("flop_per_s", line.rates.flop_per_s)
     yield from _estimate("bytes_per_s", line.rates.bytes_per_s)
     yield from _estimate("tokens_per_s", line.rates.tokens_per_s)
-    for name in ("flop_peak_fraction", "bytes_peak_fraction", "intensity"):
+    for name in ("flop_peak_fraction", "hardware_flop_peak_fraction", "bytes_peak_fraction", "intensity"):
         yield name, _number(getattr(line.rates, name))
+    yield from _estimate("energy_per_token", line.rates.energy_per_token)
     yield from _estimate("peak_memory", line.peak_memory)
     yield from _estimate("compile_time", line.compile_time)
     ratio = line.speedup

@@ -34,10 +34,12 @@ class PanelSpec:
     log: tuple[str, ...] | None = None  # which of x and y are logarithmic; None: sizes, ratios and what spans decades
     theory: dict[str, float] = field(default_factory=dict)  # series -> exponent of the law it should follow
     diagonal: bool = False  # a line where y equals x
+    front: str | None = None  # point or subplot: among which cases the best are looked for
     part: tuple[str, ...] = ()
     cases: int | None = None
     columns: tuple[str, ...] = ()
-    note: str = ""  # for the caption: what of a bundled dashboard the runs do not have
+    reference: dict[str, float] = field(default_factory=dict)  # values of y that are known from elsewhere
+    note: str = ""  # for the caption
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def _fitted_panel(panel: PanelSpec, known: Names) -> PanelSpec:
     told = [f"Without the dashboard's {option} {name}, which these runs do not have." for option, name in lost.items()]
     theory = {impl: power for impl, power in panel.theory.items() if impl in known.impls}
     without: dict[str, Any] = dict.fromkeys(lost)
-    return replace(panel, theory=theory, note=" ".join(told), **without)
+    return replace(panel, theory=theory, note=" ".join([*filter(None, [panel.note]), *told]), **without)
 
 
 def _errors(dashboard: Dashboard, index: int, panel: PanelSpec, known: Names) -> list[SuiteError]:

@@ -11,8 +11,8 @@ from llmbench.suite.form import STRICT, Name, told, wanted
 from llmbench.suite.spec import MatchSpec
 
 Kind = Literal[
-    "sweep", "bars", "speedup", "roofline", "complexity", "heatmap", "pareto", "stacked", "distribution", "timeline",
-    "table", "status",
+    "sweep", "bars", "speedup", "roofline", "complexity", "fit", "heatmap", "pareto", "stacked", "distribution",
+    "timeline", "table", "status",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MAX_PANELS = 100
@@ -27,6 +27,7 @@ class Form(NamedTuple):
 
 Words = Annotated[str, Field(min_length=1, max_length=300), wanted("a text of 1 to 300 characters")]
 Logs = Annotated[list[Annotated[Literal["x", "y"], wanted("x or y")]], Field(max_length=2)]
+Known = Annotated[float, Field(allow_inf_nan=False), wanted("a number")]
 Exponent = Annotated[float, Field(gt=-10, lt=10), wanted("an exponent, a number between -10 and 10")]
 
 
@@ -39,6 +40,8 @@ class Panel(BaseModel):
     """What it shows."""
     title: Words | None = None
     """Above the panel. Default: made from what it shows."""
+    note: Annotated[str, Field(max_length=900), wanted("a text of at most 900 characters")] = ""
+    """What its reader should know, below the panel."""
     where: MatchSpec = {}
     """Only cases that have these values: parameter, bundle, impl, phase, run, device or commit."""
 
@@ -67,6 +70,8 @@ class Sweep(_Curve):
     """The intervals, or none."""
     diagonal: bool = False
     """A line where y equals x, for two metrics of one unit: what is achieved against what is possible."""
+    reference: Annotated[dict[Name, Known], Field(min_length=1)] = {}
+    """Values of y that are known from elsewhere, in SI units, each a line: {textbook: 0.33}."""
 
 
 class Bars(_Grid):
@@ -97,6 +102,19 @@ class Complexity(_Curve):
     """The exponent that each implementation (or other colour) should have: {naive: 2, tiled: 1}."""
 
 
+class Fit(_Grid):
+    """Straight lines of y, or of the sum of some of its parts, in a power of x, and how much they explain."""
+
+    x: Name | None = None
+    """Default: the axis with the most numbers."""
+    y: Name = "peak_memory"
+    color: Name | None = None
+    part: Annotated[list[Words], Field(min_length=1)] = []
+    """Which parts are summed, such as activations of peak_memory. Default: the whole."""
+    theory: Annotated[dict[Name, Exponent], Field(min_length=1)] = {}
+    """The power of x that each colour should be a line in: {none: 1, sqrt: 0.5}. Default: 1."""
+
+
 class Heatmap(_Grid):
     """z over two axes."""
 
@@ -106,13 +124,15 @@ class Heatmap(_Grid):
 
 
 class Pareto(_Grid):
-    """Two metrics against each other; what nothing else of its point beats in both is marked."""
+    """Two metrics against each other; what nothing else beats in both is marked."""
 
     x: Name = "time"
     y: Name = "peak_memory"
     color: Name | None = None
     log: Logs | None = None
     """Which axes are logarithmic. Default: what spans decades."""
+    front: Annotated[Literal["point", "subplot"], wanted("point or subplot")] = "point"
+    """Among which cases: those of a point, which do the same work, or all of a subplot, whose best are then named."""
 
 
 class Stacked(_Grid):
@@ -150,6 +170,7 @@ class Status(Panel):
 
 MODELS: dict[Kind, type[Panel]] = {
     "sweep": Sweep, "bars": Bars, "speedup": Speedup, "roofline": Roofline, "complexity": Complexity,
+    "fit": Fit,
     "heatmap": Heatmap, "pareto": Pareto, "stacked": Stacked, "distribution": Distribution, "timeline": Timeline,
     "table": Table, "status": Status,
 }  # fmt: skip

@@ -45,8 +45,8 @@ ROLES: Mapping[str, Role] = {
 
 _A = {"impl": "an implementation", "phase": "a phase", "status": "a status", "cache": "a state of the cache"}
 _OF_ALL = {"status": WORST_FIRST, "cache": ("cold", "warm")}  # the values of these, whatever the runs hold
-_METRIC_OPTIONS = {"y": ("bars", "complexity", "stacked", "pareto"), "x": ("pareto",)}
-_FACT_ONLY = {"x": ("bars", "speedup", "complexity", "heatmap", "stacked", "status"), "y": ("heatmap",)}
+_METRIC_OPTIONS = {"y": ("bars", "complexity", "fit", "stacked", "pareto"), "x": ("pareto",)}
+_FACT_ONLY = {"x": ("bars", "speedup", "complexity", "fit", "heatmap", "stacked", "status"), "y": ("heatmap",)}
 
 
 @dataclass(frozen=True)

@@ -295,9 +295,10 @@ def _wall_text(wall_s: float) -> str:
 
 
 def _bundle(labels: Mapping[str, Mapping[str, Scalar]], constants: Mapping[str, Scalar]) -> str:
-    """What each label stands for, less what all of them set alike."""
+    """What each label stands for, less what all cases share, unless that is all that it sets."""
     return " · ".join(
-        f"{label}: {named({k: v for k, v in sets.items() if k not in constants})}" for label, sets in labels.items()
+        f"{label}: {named({k: v for k, v in sets.items() if k not in constants} or sets)}"
+        for label, sets in labels.items()
     )
 
 

@@ -10,6 +10,7 @@ from llmbench.suite.case import Point
 from llmbench.suite.suite import Suite
 
 START_S = 4.0  # a worker's imports, as seen on a 2-core machine
+MADE_ANEW_S = 4.0  # more, where each case has a worker of its own: build, reference and first steps of a small model
 CASE_S = 1.0  # build, check and memory pass of a case without history; compiling takes longer, tiny kernels less
 
 
@@ -30,8 +31,10 @@ def to_measure(unit: Unit) -> int:
 def estimate_s(suite: Suite, units: Sequence[Unit], results: Path) -> float:
     """Wall seconds that the units will take, from the newest run of this suite on this device where there is one."""
     known = _point_wall_s(suite, results)
-    guess = [known.get(u.point_id, to_measure(u) * (suite.measure.max_s + CASE_S)) for u in units]
-    return sum(guess) + START_S * len({u.process for u in units})
+    alone = suite.isolation == "case"
+    case_s = suite.measure.max_s + CASE_S + (START_S + MADE_ANEW_S if alone else 0.0)
+    guess = [known.get(u.point_id, to_measure(u) * case_s) for u in units]
+    return sum(guess) + (0.0 if alone else START_S * len({u.process for u in units}))
 
 
 def _point_wall_s(suite: Suite, results: Path) -> dict[str, float]:

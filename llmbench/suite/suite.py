@@ -70,3 +70,8 @@ class Suite:
     def isolation(self) -> Isolation:
         """Whether the cases of a point share a worker."""
         return self.op.isolation
+
+    @property
+    def order(self) -> Literal["interleaved", "apart"]:
+        """Whether the cases of a point take turns where that can be: only in a worker that they share."""
+        return self.measure.order if self.isolation == "point" else "apart"

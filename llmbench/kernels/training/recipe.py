@@ -38,7 +38,7 @@ class Recipe:
 
     `rows` sequences (or pairs of them, in stages that compare two) make a micro-batch, `accumulation` micro-batches a
     step. Parameters are stored in `dtype`; products run in `autocast` where that is not None, in float16 with dynamic
-    loss scaling. `clip` is the largest norm of all gradients together.
+    loss scaling that starts at `loss_scale`. `clip` is the largest norm of all gradients together.
     """
 
     config: ModelConfig
@@ -52,6 +52,7 @@ class Recipe:
     early_stop: bool = True
     dtype: torch.dtype = torch.float32
     autocast: torch.dtype | None = None
+    loss_scale: float = 2.0**16
     optimizer: str = "adamw_foreach"
     lr: float = 1e-3
     weight_decay: float = 0.1

@@ -68,7 +68,7 @@ class TrainingStep:
         self.stage = make_stage(recipe, self.model)
         self._loss = torch.compile(self.stage.loss, dynamic=False) if recipe.compiled else self.stage.loss
         self.optimizer = recipe.make_optimizer(self.model.parameters())
-        self.scaler = LossScaler() if recipe.autocast is torch.float16 else None
+        self.scaler = LossScaler(recipe.loss_scale) if recipe.autocast is torch.float16 else None
         self._drawn = drawn or Data(recipe, seed=seed)
         self._place = place or (lambda t: t.to(device, non_blocking=True))
 
@@ -88,6 +88,11 @@ class TrainingStep:
         self.steps += 1
         mark(None)
         return torch.stack(losses).sum()
+
+    @property
+    def skipped(self) -> int:
+        """Updates left out until now, since a scaled gradient was infinite or NaN."""
+        return 0 if self.scaler is None else self.scaler.skipped
 
     def data(self) -> list[Given]:
         """The micro-batches of the next step, on the device."""

@@ -108,6 +108,8 @@ train_step: Op[TrainStepParams] = Op(
     constraints=(
         Constraint("only_with", "matmul", "dtype", "float32"),
         Constraint("only_with", "cross_entropy", "loss", "sft"),
+        Constraint("only_with", "autocast", "dtype", "float32"),
+        Constraint("only_with", "loss_scale", "autocast", "float16"),
     ),
     isolation="case",
     doc="A step of training a decoder: data, forward, backward, optimizer; what fits, and what is fastest.",

@@ -36,7 +36,7 @@ class _Steps:
         if self._step is None:
             self._seed = int(seed.item())
             self._step = self._made()
-            self._first = [self._one().float() for _ in range(CHECKED)]
+            self._first = [self._kept().float() for _ in range(CHECKED)]
         else:
             self._one()
         return torch.stack(self._first)
@@ -50,6 +50,8 @@ class _Steps:
         found: dict[Key, float] = {}
         found |= {("time", part): seconds for part, seconds in self._parts().items()}
         found["loss_after"] = self._loss_after()
+        if self._step is not None and self._step.scaler is not None:
+            found |= {"skipped_steps": self._step.skipped, "loss_scale_after": self._step.scaler.scale}
         self.reset()
         if self._recipe.compiled:
             return found
@@ -63,6 +65,18 @@ class _Steps:
         assert self._step is not None
         with multiplied_as(self._p.matmul):
             return self._step(*mark)
+
+    def _kept(self) -> Tensor:
+        """The loss of a step that is not skipped: one whose scaled gradients overflow is made again, at a lower scale.
+
+        So the first losses are those of a reference that scales nothing. A loss that itself is not finite stays.
+        """
+        assert self._step is not None
+        while True:
+            skipped, loss = self._step.skipped, self._one()
+            if self._step.skipped == skipped or not loss.isfinite():
+                return loss
+            self._step.steps -= 1
 
     def _parts(self) -> dict[str, float]:
         """Seconds of each part, the median over steps; the device is waited for between them."""

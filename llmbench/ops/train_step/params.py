@@ -32,7 +32,8 @@ class TrainStepParams:
     """One step of training a decoder, in all that an engineer may choose.
 
     `layers`, `num_heads` and `num_kv_heads` of 0 are the preset's own. `micro_batch` sequences (or pairs of them, where
-    the loss compares two) make a micro-batch, `accumulation` of them a step.
+    the loss compares two) make a micro-batch, `accumulation` of them a step. `loss_scale` is where dynamic loss scaling
+    starts, under autocast to float16: 65536 is that of torch.amp.GradScaler.
     """
 
     model: Model = "tiny"
@@ -45,6 +46,7 @@ class TrainStepParams:
     attention: AttentionName = "sdpa_flash"
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"
     autocast: Literal["none", "bfloat16", "float16"] = "none"
+    loss_scale: Annotated[float, AtLeast(1)] = 65536.0
     matmul: Literal["ieee", "tf32"] = "ieee"
     checkpointing: Checkpointing = "none"
     early_stop: bool = True
@@ -91,6 +93,7 @@ def recipe_of(p: TrainStepParams, *, device: torch.device, compiled: bool = Fals
         early_stop=p.early_stop,
         dtype=getattr(torch, p.dtype),
         autocast=None if p.autocast == "none" else getattr(torch, p.autocast),
+        loss_scale=p.loss_scale,
         optimizer=p.optimizer,
         compiled=compiled,
     )

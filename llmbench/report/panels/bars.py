@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from llmbench.analyze.stats import Estimate, estimate
+from llmbench.analyze.stats import Estimate
 from llmbench.report.dashboard import PanelSpec
 from llmbench.report.drawn import Drawn, TableRow, Trace
-from llmbench.report.panels.data import PageData, Point
+from llmbench.report.panels.data import PageData, Point, parts_of
 from llmbench.report.panels.facet import facets_of
 from llmbench.report.panels.grid import Cell, grid_of
 from llmbench.report.panels.label import estimate_text, joined, plain, value_text
@@ -15,7 +15,6 @@ from llmbench.report.panels.quantity import Quantity, as_category, intervals_tex
 from llmbench.report.panels.split import Series, few, rest_names, series_of, style_text, thinned, trace
 from llmbench.report.panels.sweep import default_x, error_bars, legend_once, log_of
 from llmbench.report.panels.why import anchor_of, empty, missing_text, why_none
-from llmbench.store.query import Row
 
 
 def bars(spec: PanelSpec, data: PageData) -> Drawn:
@@ -70,7 +69,7 @@ def stacked(spec: PanelSpec, data: PageData) -> Drawn:
     name = spec.y or "time"
     points = data.chosen(spec.where, (spec.x, spec.facet, spec.row))
     x_name = spec.x or "impl"
-    found = [(p, _parts(p, name)) for p in points]
+    found = [(p, parts_of(p, name)) for p in points]
     kinds = list(dict.fromkeys([*spec.part, *(part for _, parts in found for part in parts)]))
     kinds = [k for k in kinds if not spec.part or k in spec.part]
     placed = [p for p, parts in found if any(k in parts for k in kinds)]
@@ -105,14 +104,6 @@ def stacked(spec: PanelSpec, data: PageData) -> Drawn:
         anchor_of(spec), spec.kind, spec.title or title, joined(notes), None,
         legend_once([t for t in traces if t.data["x"]]), layout, grid.height_px, tuple(columns), tuple(rows),
     )  # fmt: skip
-
-
-def _parts(point: Point, name: str) -> dict[str, Estimate]:
-    groups: dict[str, list[Row]] = {}
-    for row in point.rows:
-        if row.metric == name and row.part is not None and row.status == "ok":
-            groups.setdefault(row.part, []).append(row)
-    return {part: found for part, rows in groups.items() if (found := estimate(rows)) is not None}
 
 
 def _texts(point: Point, names: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from llmbench.analyze.derive import overhead
 from llmbench.analyze.stats import Estimate, estimate
 from llmbench.analyze.summary import Line, Summary, summarise
 from llmbench.report.drawn import FILTERS
@@ -89,6 +90,15 @@ class PageData:
         return best
 
 
+def parts_of(point: Point, name: str) -> dict[str, Estimate]:
+    """The parts of a metric that the point has, SI units."""
+    groups: dict[str, list[Row]] = {}
+    for row in point.rows:
+        if row.metric == name and row.part is not None and row.status == "ok":
+            groups.setdefault(row.part, []).append(row)
+    return {part: found for part, rows in groups.items() if (found := estimate(rows)) is not None}
+
+
 def page_data(runs: Sequence[Run]) -> PageData:
     """The points of these runs, in the order of their suites."""
     labels, summaries = run_labels(runs), [summarise(run) for run in runs]
@@ -142,16 +152,18 @@ def _values(line: Line, rows: Sequence[Row]) -> Iterable[tuple[str, Estimate]]:
     known = {
         "time": line.time, "peak_memory": line.peak_memory, "compile_time": line.compile_time,
         "flop_per_s": rates.flop_per_s, "bytes_per_s": rates.bytes_per_s, "tokens_per_s": rates.tokens_per_s,
+        "hardware_flop_per_s": rates.hardware_flop_per_s, "energy_per_token": rates.energy_per_token,
     }  # fmt: skip
     numbers = {
         "max_error": line.max_error, "rel_error": line.rel_error, "intensity": rates.intensity,
         "flop_peak_fraction": rates.flop_peak_fraction, "bytes_peak_fraction": rates.bytes_peak_fraction,
-        "floor_time": rates.floor_time,
+        "floor_time": rates.floor_time, "hardware_flop_peak_fraction": rates.hardware_flop_peak_fraction,
     }  # fmt: skip
     yield from ((name, found) for name, found in known.items() if found is not None)
     yield from ((name, Estimate(value)) for name, value in numbers.items() if value is not None)
     if ratio is not None:
         yield "speedup", Estimate(ratio.value, ratio.low, ratio.high)
+        yield "overhead", overhead(ratio)
     elif line.is_baseline and line.time is not None:
         yield "speedup", Estimate(1.0)
     others: dict[str, list[Row]] = {}

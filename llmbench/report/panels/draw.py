@@ -11,6 +11,7 @@ from llmbench.report.panels.bars import bars, stacked
 from llmbench.report.panels.complexity import complexity
 from llmbench.report.panels.data import PageData
 from llmbench.report.panels.distribution import distribution
+from llmbench.report.panels.fit import fit
 from llmbench.report.panels.heatmap import heatmap
 from llmbench.report.panels.label import joined
 from llmbench.report.panels.pareto import pareto
@@ -22,6 +23,7 @@ from llmbench.report.panels.timeline import timeline
 DRAW: Mapping[Kind, Callable[[PanelSpec, PageData], Drawn]] = MappingProxyType(
     {
         "sweep": sweep, "bars": bars, "speedup": speedup, "roofline": roofline, "complexity": complexity,
+        "fit": fit,
         "heatmap": heatmap, "pareto": pareto, "stacked": stacked, "distribution": distribution, "timeline": timeline,
         "table": table, "status": status,
     }

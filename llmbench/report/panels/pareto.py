@@ -1,13 +1,14 @@
 """Two metrics against each other: what nothing else of the same point beats in both."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from string import ascii_uppercase as LETTERS  # noqa: N812  (the names of the best)
 
 from llmbench.report.dashboard import PanelSpec
 from llmbench.report.dashboard_names import ALL_METRICS
 from llmbench.report.drawn import Drawn, TableRow, Trace
 from llmbench.report.panels.data import PageData, Point
 from llmbench.report.panels.grid import Cell, grid_of
-from llmbench.report.panels.label import facts_text, joined, plain
+from llmbench.report.panels.label import facts_text, joined, plain, value_text
 from llmbench.report.panels.listing import Listing, listing
 from llmbench.report.panels.quantity import Quantity, quantity
 from llmbench.report.panels.split import few, rest_names, series_of, thinned, trace
@@ -19,7 +20,7 @@ FRONTS = 60  # lines drawn; more cannot be told apart
 
 
 def pareto(spec: PanelSpec, data: PageData) -> Drawn:
-    """x against y; filled is what no other case of its point beats in both, joined by a line."""
+    """x against y; filled is what no other case of its point, or of its subplot, beats in both, joined by a line."""
     color = spec.color or "impl"
     points = data.chosen(spec.where, (color, spec.facet, spec.row))
     x = quantity(spec.x or "time", points, log=log_of(spec, "x"))
@@ -31,9 +32,14 @@ def pareto(spec: PanelSpec, data: PageData) -> Drawn:
         return empty(spec, title, why_none(lacking, points, data))
     kept, thin_note = thinned(placed)
     rest = rest_names(placed, [color], data.varying)
-    fronts = _fronts(placed, rest, x.name, y.name)
-    on_front = {id(p) for front in fronts for p in front}
     grid = grid_of(placed, facet=spec.facet, row=spec.row)
+    named = spec.front == "subplot"
+    fronts = (
+        [front_of(c.points, x.name, y.name) for c in grid.cells] if named else _fronts(placed, rest, x.name, y.name)
+    )
+    best = [p for front in fronts for p in front]
+    marks = dict(zip(map(id, best), LETTERS if named else (), strict=False))
+    on_front = {id(p): marks.get(id(p), "") for p in best}
     traces = [t for cell in grid.cells for t in _lines(cell, fronts, x, y, rest)]
     for cell in grid.cells:
         members = {id(p) for p in cell.points}
@@ -42,9 +48,11 @@ def pareto(spec: PanelSpec, data: PageData) -> Drawn:
             _marks(s.points, s.color, cell, x, y, rest, on_front) for s in few(series_of(here, color=color, rest=()))[0]
         ]
     table = _listing(placed, [color, *rest], x, y, on_front)
+    among = "in its subplot" if named else "of its point"
     more = f"{len(fronts) - FRONTS} more fronts are not drawn as lines." if len(fronts) > FRONTS else ""
     notes = [
-        f"Filled: on the front of its point, no other case is {_better(x)} and {_better(y)}.",
+        f"Filled: on the front, no other case {among} is {_better(x)} and {_better(y)}.",
+        _names(best, [color, *rest], x, y) if named else "",
         missing_text(points, placed), thin_note, more, grid.note, table.note,
     ]  # fmt: skip
     return Drawn(
@@ -82,6 +90,16 @@ def _fronts(points: Sequence[Point], rest: Sequence[str], x_name: str, y_name: s
     return [front_of(members, x_name, y_name) for members in groups.values()]
 
 
+def _names(best: Sequence[Point], names: Sequence[str], x: Quantity, y: Quantity) -> str:
+    """`A: none sdpa_flash, 12 k/s at 1.2 GiB; B: …`, in the order of the fronts."""
+    told = []
+    for letter, p in zip(LETTERS, best, strict=False):
+        facts = " ".join(value_text(p.facts[n]) for n in names if n in p.facts)
+        told.append(f"{letter}: {facts}, {x.cell(p)} {x.scale.unit} at {y.cell(p)} {y.scale.unit}")
+    more = f"; and {len(best) - len(told)} more" if len(best) > len(told) else ""
+    return f"{'; '.join(told)}{more}." if told else ""
+
+
 def _lines(cell: Cell, fronts: Sequence[list[Point]], x: Quantity, y: Quantity, rest: Sequence[str]) -> list[Trace]:
     members = {id(p) for p in cell.points}
     found = []
@@ -99,22 +117,26 @@ def _lines(cell: Cell, fronts: Sequence[list[Point]], x: Quantity, y: Quantity, 
 
 
 def _marks(
-    points: Sequence[Point], color: str, cell: Cell, x: Quantity, y: Quantity, rest: Sequence[str], on_front: set[int]
-) -> Trace:
+    points: Sequence[Point], color: str, cell: Cell, x: Quantity, y: Quantity, rest: Sequence[str],
+    on_front: Mapping[int, str],
+) -> Trace:  # fmt: skip
     marks = {
-        "type": "scatter", "mode": "markers", "name": plain(color), "legendgroup": color[:200], **cell.refs,
+        "type": "scatter", "mode": "markers+text", "name": plain(color), "legendgroup": color[:200], **cell.refs,
         "x": [x.at(p) for p in points], "y": [y.at(p) for p in points],
         "marker": {"symbol": ["circle" if id(p) in on_front else "circle-open" for p in points], "size": 8},
+        "text": [on_front.get(id(p), "") for p in points], "textposition": "top center",
         "hovertext": [hover_text(p, rest, x, y) for p in points],
         "hovertemplate": f"<b>{plain(color)}</b> %{{hovertext}}<extra></extra>",
     }  # fmt: skip
     return trace(marks, points, color)
 
 
-def _listing(points: Sequence[Point], names: Sequence[str], x: Quantity, y: Quantity, on_front: set[int]) -> Listing:
+def _listing(
+    points: Sequence[Point], names: Sequence[str], x: Quantity, y: Quantity, on_front: Mapping[int, str]
+) -> Listing:
     table = listing(points, names, [x, y])
     marked = [
-        TableRow((*row.cells, "front" if id(p) in on_front else ""), row.facts)
+        TableRow((*row.cells, on_front[id(p)] or "front" if id(p) in on_front else ""), row.facts)
         for row, p in zip(table.rows, points, strict=False)
     ]
     return Listing((*table.columns, "front"), tuple(marked), table.note)

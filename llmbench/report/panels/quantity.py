@@ -27,12 +27,14 @@ _SCALES: dict[str, Sequence[Scale]] = {
     "B": BYTES,
     "FLOP/s": FLOP_RATES,
     "B/s": BYTE_RATES,
+    "J": (Scale("µJ", 1e-6), Scale("mJ", 1e-3), Scale("J", 1.0), Scale("kJ", 1e3)),
     "Hz": (Scale("MHz", 1e6),),
     "1/s": (Scale("/s", 1.0), Scale("k/s", 1e3), Scale("M/s", 1e6)),
     "degC": (Scale("°C", 1.0),),
 }
 _RATIOS = {
     "flop_peak_fraction": Scale("%", 0.01), "bytes_peak_fraction": Scale("%", 0.01), "speedup": Scale("×", 1.0),
+    "hardware_flop_peak_fraction": Scale("%", 0.01), "overhead": Scale("%", 0.01),
 }  # fmt: skip
 _TITLES = {
     "flop_per_s": "FLOP rate", "bytes_per_s": "memory traffic", "tokens_per_s": "tokens", "speedup": "speed-up",
@@ -40,7 +42,9 @@ _TITLES = {
     "intensity": "arithmetic intensity", "ideal_speedup": "ideal speed-up", "rel_error": "relative error",
     "max_error": "largest error", "kv_cache": "KV cache", "kv_cache_reduction": "reduction of the KV cache",
     "floor_time": "time that the bytes take at least", "moments_per_param": "moments of a parameter",
-    "state_memory": "state between steps",
+    "overhead": "time beyond the baseline's", "state_memory": "state between steps",
+    "hardware_flop_per_s": "FLOP rate with recomputation",
+    "hardware_flop_peak_fraction": "share of peak FLOP/s with recomputation",
 }  # fmt: skip
 
 

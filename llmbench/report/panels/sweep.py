@@ -1,6 +1,6 @@
 """Lines over an axis: sweeps of any metric with their intervals, and speed-ups against the baseline."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -68,6 +68,7 @@ def _curves(spec: PanelSpec, data: PageData, y_name: str, *, bars: bool) -> Draw
             traces += _baselines(cell, x)
         if spec.diagonal:
             traces += _diagonal(cell, x, y)
+        traces += _references(cell, x, y, spec.reference)
         members = {id(p) for p in cell.points}
         for s in kept_series:
             here = replace(s, points=[p for p in s.points if id(p) in members])
@@ -188,6 +189,20 @@ def _diagonal(cell: Cell, x: Quantity, y: Quantity) -> list[Trace]:
         "line": {"dash": "dot"}, "hovertemplate": f"{name}<extra></extra>", "meta": {"role": "baseline"},
     }  # fmt: skip
     return [Trace(data, None, {})]
+
+
+def _references(cell: Cell, x: Quantity, y: Quantity, known: Mapping[str, float]) -> list[Trace]:
+    """A line along x at each value that is known from elsewhere."""
+    ends = sorted({place(x, p): x.at(p) for p in cell.points}.items())
+    found = []
+    for name, value in known.items():
+        data = {
+            "type": "scatter", "name": plain(name), "legendgroup": f"reference {name}"[:200], **cell.refs,
+            "x": [ends[0][1], ends[-1][1]], "y": [y.shown(value)] * 2, "mode": "lines", "line": {"dash": "dot"},
+            "hovertemplate": f"{plain(name)}<extra></extra>", "meta": {"role": "baseline"},
+        }  # fmt: skip
+        found.append(Trace(data, None, {}))
+    return found
 
 
 def hover_text(point: Point, names: Sequence[str], x: Quantity, y: Quantity) -> str:

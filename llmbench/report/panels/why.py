@@ -14,7 +14,7 @@ _PROBES = {
     "peak_memory": "memory", "peak_reserved": "memory", "peak_rss": "memory",
     "power": "power", "sm_clock": "power", "memory_clock": "power", "temperature": "power", "energy": "energy",
     "launches": "kernels", "graphs": "kernels", "graph_breaks": "kernels", "recompiles": "kernels",
-    "registers": "kernels", "spills": "kernels", "shared_memory": "kernels",
+    "registers": "kernels", "spills": "kernels", "shared_memory": "kernels", "energy_per_token": "energy",
 }  # fmt: skip
 _COSTS = {"flop_per_s": "flop", "flop_peak_fraction": "flop", "bytes_per_s": "bytes", "tokens_per_s": "tokens"}
 _COUNTS = {"flop": "FLOP counts", "bytes": "counts of bytes", "tokens": "counts of tokens"}
@@ -51,8 +51,9 @@ def why_none(name: str, points: Sequence[Point], data: PageData) -> str:
             f"How fast {devices_text(data)} moves bytes is not known: {data.ceilings_command} measures it, "
             "for later runs."
         )
-    if name == "speedup":
-        return f"No case has a speed-up: {next((w for p in ok if (w := p.line.speedup_why)), 'no time')}."
+    if name in ("speedup", "overhead"):
+        what = {"speedup": "a speed-up", "overhead": "a time beyond a baseline's"}[name]
+        return f"No case has {what}: {next((w for p in ok if (w := p.line.speedup_why)), 'no time')}."
     if name == "compile_time":
         return "No case was compiled."
     probe = _PROBES.get(name)
