@@ -49,6 +49,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric("format_epsilon", "1", "none", "step from 1 to the next number of the format, measured on the device"),
         Metric("predicted_peak_memory", "B", "none", "peak memory as predicted without running the case"),
+        Metric("activation_memory", "B", "lower", "most that activations and temporaries take before the optimizer"),
         Metric("loss_after", "1", "lower", "loss of the 20th step of training"),
         Metric("skipped_steps", "1", "lower", "updates that loss scaling skipped until the 20th step, for an overflow"),
         Metric("loss_scale_after", "1", "none", "scale of the loss after the 20th step"),

@@ -163,3 +163,17 @@ def test_marks_tell_the_parts_in_their_order() -> None:
     heard: list[str | None] = []
     TrainingStep(replace(PLAIN, accumulation=2), device=CPU)(heard.append)
     assert heard == ["data", "forward", "backward", "forward", "backward", "optimizer", None]
+
+
+def test_working_memory_grows_with_layers_and_under_sqrt_with_their_root() -> None:
+    def working(policy: str, layers: int) -> int:
+        config = replace(PLAIN.config, layers=layers)
+        return predict(replace(PLAIN, config=config, checkpointing=policy, rows=8)).working
+
+    none, root, full = ({n: working(policy, n) for n in (1, 4, 9)} for policy in ("none", "sqrt", "full"))
+    assert none[9] - none[4] == pytest.approx((none[4] - none[1]) * 5 / 3, rel=0.02), "a line in layers"
+    assert root[9] - root[4] == pytest.approx(root[4] - root[1], rel=0.1), "a line in their root: 1, 2, 3 runs"
+    assert full[9] < root[9] < none[9], "a block holds far more than its input"
+    recipe = replace(PLAIN, rows=8, checkpointing="sqrt")
+    measured = measured_memory(lambda: TrainingStep(recipe, device=CPU)).working
+    assert measured == pytest.approx(predict(recipe).working, rel=0.02)

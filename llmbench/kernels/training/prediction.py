@@ -27,11 +27,13 @@ STEPS = 2  # the first makes what an optimizer keeps, the second has it from the
 class Memory:
     """Bytes at the moment when most are held: all together, and by what they are for. The parts sum to the peak.
 
-    `activations` is what a forward made, `other` temporary tensors of backward and optimizer.
+    `activations` is what a forward made, `other` temporary tensors of backward and optimizer. `working` is the most
+    that both took at any time before the optimizer's update: what checkpointing is about, whatever makes the peak.
     """
 
     peak: int
     parts: dict[Kind, int]
+    working: int = 0
 
 
 class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -46,6 +48,7 @@ class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._held: dict[int, tuple[int, Kind]] = {}  # by id of a storage that lives
         self._now: dict[Kind, int] = dict.fromkeys(KINDS, 0)
         self.memory = Memory(0, dict(self._now))
+        self.working, self.updating = 0, False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -54,6 +57,8 @@ class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._held[id(storage)] = storage.nbytes(), self.kind
                 self._now[self.kind] += storage.nbytes()
                 weakref.finalize(storage, self._freed, id(storage))
+        if not self.updating:
+            self.working = max(self.working, self._now["activations"] + self._now["other"])
         if (total := sum(self._now.values())) > self.memory.peak:
             self.memory = Memory(total, dict(self._now))
         return out
@@ -102,21 +107,21 @@ def memory_of(step: TrainingStep, allocations: Allocations) -> Memory:
 
     def mark(part: Part | None) -> None:
         if part is not None:
-            allocations.kind = MADE_IN[part]
+            allocations.kind, allocations.updating = MADE_IN[part], part == "optimizer"
         else:
             state = (t for s in step.optimizer.state.values() for t in s.values() if isinstance(t, Tensor))
             allocations.become("optimizer", state)
 
     step(mark)
     first = allocations.memory
-    allocations.memory = Memory(0, dict(first.parts))
+    allocations.memory, allocations.working = Memory(0, dict(first.parts)), 0
     for _ in range(1, STEPS):
         step(mark)
     for hook in held:
         hook.remove()
     last = allocations.memory  # the step in which what an optimizer keeps is known as that
     more = max(0, first.peak - last.peak)
-    return Memory(last.peak + more, {**last.parts, "other": last.parts["other"] + more})
+    return Memory(last.peak + more, {**last.parts, "other": last.parts["other"] + more}, allocations.working)
 
 
 def _gradient(allocations: Allocations) -> Callable[[Tensor], None]:

@@ -56,7 +56,8 @@ class _Steps:
         if self._recipe.compiled:
             return found
         memory = measured_memory(self._made)
-        return found | {("peak_memory", kind): float(size) for kind, size in memory.parts.items()}
+        found |= {("peak_memory", kind): float(size) for kind, size in memory.parts.items()}
+        return found | {"activation_memory": float(memory.working)}
 
     def _made(self) -> TrainingStep:
         return TrainingStep(self._recipe, device=self._device, seed=self._seed)
@@ -80,7 +81,7 @@ class _Steps:
 
     def _parts(self) -> dict[str, float]:
         """Seconds of each part, the median over steps; the device is waited for between them."""
-        clock = _PartClock(self._device)
+        clock = PartClock(self._device)
         spent: dict[str, list[float]] = {part: [] for part in PARTS}
         assert self._step is not None
         while self._step.steps < LEARNED - 1:
@@ -95,7 +96,7 @@ class _Steps:
         return float(self._one().item())
 
 
-class _PartClock:
+class PartClock:
     """Wall time of the parts of a step."""
 
     def __init__(self, device: torch.device) -> None:
