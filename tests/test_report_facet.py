@@ -8,6 +8,8 @@ from example_runs import HEADS, make_suite
 from sized_runs import SIZES, drawn, lines, sized_run, sized_suite
 
 from llmbench.report.drawn import Drawn
+from llmbench.report.panels.data import page_data
+from llmbench.report.panels.grid import grid_of
 from llmbench.suite.suite import Axis, AxisValue, Suite
 
 
@@ -84,3 +86,11 @@ def test_runs_share_a_subplot_until_their_dashes_would_repeat() -> None:
     alone = {"axes": (axis("seq_len", *SIZES),), "fixed": {"num_heads": 8, "num_kv_heads": 8}}
     assert titles(runs(6, **alone)) == []
     assert len(titles(runs(7, **alone))) == 7
+
+
+def test_a_title_too_long_for_a_subplot_takes_two_lines() -> None:
+    points = page_data([sized_run()]).points
+    short = grid_of(points, facet="heads").cells[0].label
+    assert short == "heads=mha"
+    names = ("heads", "seq_len", "dtype")
+    assert {c.label for c in grid_of(points, rest=names).cells} >= {"heads=mha seq_len=512<br>dtype=bfloat16"}

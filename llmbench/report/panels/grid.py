@@ -8,6 +8,7 @@ from llmbench.report.panels.data import Point
 from llmbench.report.panels.label import LONGEST, facts_text, plain
 from llmbench.suite.catalog import Scalar
 
+NARROW = 40  # characters of a title that fit beside others; a longer one takes two lines
 WRAP = 3  # subplots in a line where nothing else says how many
 MAX_CELLS = 24
 GAP, ROW_GAP_PX, ROW_PX, BASE_PX = 0.07, 70, 300, 120
@@ -132,7 +133,12 @@ def _rank(value: Scalar | None) -> float:
 def _label(names: Sequence[str], values: Sequence[Scalar | None]) -> str:
     known = {n: v for n, v in zip(names, values, strict=True) if v is not None}
     text = facts_text(known)
-    return text if len(text) <= 3 * LONGEST else plain(text)
+    if len(text) > 3 * LONGEST:
+        return plain(text)
+    if len(text) <= NARROW or len(known) < 2:
+        return text
+    facts, half = list(known.items()), (len(known) + 1) // 2
+    return "<br>".join(facts_text(dict(some)) for some in (facts[:half], facts[half:]))
 
 
 def _share(index: int, count: int, gap: float) -> list[float]:
