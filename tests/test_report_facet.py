@@ -92,5 +92,6 @@ def test_a_title_too_long_for_a_subplot_takes_two_lines() -> None:
     points = page_data([sized_run()]).points
     short = grid_of(points, facet="heads").cells[0].label
     assert short == "heads=mha"
-    names = ("heads", "seq_len", "dtype")
-    assert {c.label for c in grid_of(points, rest=names).cells} >= {"heads=mha seq_len=512<br>dtype=bfloat16"}
+    names = ("heads", "seq_len", "dtype", "device")
+    labels = {c.label for c in grid_of(points, rest=names).cells}
+    assert "heads=mha seq_len=512<br>dtype=bfloat16 NVIDIA H100 80GB HBM3" in labels
