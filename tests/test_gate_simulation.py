@@ -32,7 +32,7 @@ PLANTED = 10  # cases of a suite for each effect: few, so that the suite as a wh
 POWER_SUITES = 120
 EFFECTS = (0.02, 0.03, 0.05)
 
-QUIET = Noise(process=0.0061)
+QUIET = Noise()
 assert 0.0095 <= QUIET.sigma_pair <= 0.01
 
 NOISES = {

@@ -57,7 +57,7 @@ class Suite:
 
 
 class Screened(NamedTuple):
-    """The first look, D as `d` [case, pair]. `direction`: 1 for a case that is flagged as slower, -1 as faster, else 0."""
+    """The first look, D as `d` [case, pair]. `direction`: 1 for a case flagged as slower, -1 as faster, else 0."""
 
     d: Floats
     stage: Stage

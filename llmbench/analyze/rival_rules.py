@@ -25,7 +25,7 @@ Bools = NDArray[np.bool_]
 class Runs(NamedTuple):
     """Times of a suite in any unit. `base` and `head` are one run each, [case, process, iteration].
 
-    `history`: means of earlier runs of the base, [case, run], oldest first; `after`: of another run of the head, [case].
+    `history`: means of earlier runs of the base, [case, run], oldest first; `after`: of a further run of the head.
     """
 
     base: Floats
