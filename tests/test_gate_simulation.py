@@ -31,6 +31,13 @@ SMALL_LIMIT = 0.01  # where power is asked for: REGRESSED reaches 1 + limit, so 
 PLANTED = 10  # cases of a suite for each effect: few, so that the suite as a whole is no question
 POWER_SUITES = 120
 EFFECTS = (0.02, 0.03, 0.05)
+LEAST_POWER = {
+    "normal": (0.95, 0.99, 0.999),
+    "heavy tails": (0.95, 0.99, 0.999),
+    "bimodal processes": (0.95, 0.99, 0.999),
+    "a variance of its own for each case": (0.85, 0.97, 0.999),  # sigmas of 0.3 to 3.3 %
+    "real step times": (0.85, 0.9, 0.93),  # some of which vary by tens of percent
+}
 
 QUIET = Noise()
 assert 0.0095 <= QUIET.sigma_pair <= 0.01
@@ -112,10 +119,7 @@ def test_slowed_cases_are_found(kind: str) -> None:
     said = f"{kind}: finds " + ", ".join(f"{e:.0%} in {p:.2%}" for e, p in zip(EFFECTS, power, strict=True))
     print(f"{said} of {POWER_SUITES * PLANTED} cases each; unchanged cases red in {other} suites")
     assert other <= POWER_SUITES // 100 + 1, said
-    if kind == "normal":
-        assert power[1] >= 0.99 and power[2] >= 0.999, said
-    else:
-        assert power[2] >= 0.5, said
+    assert (power >= LEAST_POWER[kind]).all(), said
 
 
 @pytest.mark.slow

@@ -129,10 +129,10 @@ def _levels(noise: Noise, rng: np.random.Generator, cases: int, runs: int) -> Fl
 def _rivals(rules: Sequence[Rule], draw: Callable[[], Runs], suites: int, samples: int) -> tuple[Line, ...]:
     """The same suites for every rule, unchanged and with every case slowed by each effect."""
     red = {rule.name: np.zeros((suites, 1 + len(EFFECTS))) for rule in rules}
-    alarms, cases = dict.fromkeys(red, 0), 0
+    alarms, cases, there = dict.fromkeys(red, 0), 0, 1
     for suite in range(suites):
         runs = draw()
-        cases = len(runs.base)
+        cases, there = runs.base.shape[:2]
         slowed = [runs, *(runs.slowed(effect) for effect in EFFECTS)]
         for rule in rules:
             seen = [rule.judge(some) for some in slowed]
@@ -141,7 +141,7 @@ def _rivals(rules: Sequence[Rule], draw: Callable[[], Runs], suites: int, sample
     lines = []
     for rule in rules:
         shares = red[rule.name].mean(axis=0).tolist()
-        processes = rule.processes * (rule.runs if rule.history else 2)
+        processes = min(rule.processes, there) * (rule.runs if rule.history else 2)
         iterations = float(processes * samples)
         lines.append(
             Line(
@@ -172,7 +172,7 @@ def _ours(limit: float, source: Noise | Floats, rng: np.random.Generator, suites
     processes = 2 * pairs / suites
     red, undecided = words.mean(axis=0).tolist()
     return Line(
-        f"llmbench gate paired, limit {limit:.0%}", "8 pairs, then 24 fresh ones of what they flag",
+        f"llmbench, limit {limit:.0%}", "8 pairs, then 24 fresh ones of what they flag",
         "llmbench/analyze/paired.py", suites, alarms, red, tuple(found.mean(axis=0).tolist()), iterations, processes,
         processes * START_S + iterations * cases * ITERATION_S, undecided=undecided,
     )  # fmt: skip

@@ -186,7 +186,8 @@ def _reason(d: Decision, stage: Stage, i: int, evidence: PairEvidence, row: int)
     """Why the word is this one, in a sentence."""
     rule, top, n = evidence.rule, 1 + d.limit, int(stage.moments.n[i])
     if d.ratio is None:
-        return "no pair gave a value" if stage.name not in evidence.short else "no pair: the budget was spent"
+        spent = stage.name in evidence.short and not stage.moments.n.any()
+        return "no pair: the budget was spent" if spent else "no pair gave a value"
     interval = "" if d.low is None else f", 95 % CI [{d.low:.4g}, {d.high:.4g}]"
     seen = f"ratio {d.ratio:.4g}{interval} over {n} {'pairs' if stage.name == 'screen' else 'fresh pairs'}"
     if n < stage.least:

@@ -3,6 +3,7 @@
 Rows are cases, columns pairs of processes; a value is D, the log of head over base. NaN is a pair that gave nothing.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -50,7 +51,8 @@ class Prior(NamedTuple):
     df: float
 
 
-class Components(NamedTuple):
+@dataclass(frozen=True)
+class Components:
     """Sds of D within a suite, as shares.
 
     `shared` is what all cases of a pair have in common although base and head took turns (`shared_low`, `shared_high`:

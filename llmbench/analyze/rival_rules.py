@@ -39,13 +39,16 @@ class Runs(NamedTuple):
         return self._replace(head=self.head * (1 + effect), after=after)
 
 
+Judge = Callable[[Runs], Bools]
+
+
 @dataclass(frozen=True)
 class Rule:
     """A rule with what it costs: samples a process, processes a side, and runs of history that it needs."""
 
     name: str
     told: str
-    judge: Callable[[Runs], Bools]
+    judge: Judge
     source: str
     processes: int = 1
     history: int = 0

@@ -90,7 +90,7 @@ def gate(
     ] = None,
     suites: Annotated[
         int, typer.Option("--suites", min=1, help="Unchanged suites, and as many with slowed cases.")
-    ] = 400,
+    ] = 300,
     cases: Annotated[int, typer.Option("--cases", min=3, help="Cases of a suite.")] = 500,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draws.")] = 0,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="A markdown table.")] = False,

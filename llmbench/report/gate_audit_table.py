@@ -10,24 +10,30 @@ from rich.text import Text
 from llmbench.analyze.gate_audit import ITERATION_S, START_S, GateAudit, Line
 from llmbench.codec import to_plain
 from llmbench.report.escape import markdown
-from llmbench.report.scale import digits
+from llmbench.report.scale import MISSING, digits
 
 SCHEMA = "llmbench.audit.gate/1"
 GAP = "  "
+DROPPABLE = ("calls a case", "earlier runs")  # in this order, where a terminal is narrow
 FIGURES = 3
 
 
 def show(audit: GateAudit, console: Console) -> None:
-    """Prints what was audited, a line a rule, how each decides, and what the columns mean."""
+    """Prints what was audited, a line a rule, what the columns mean, and how each rule decides."""
     for label, told in heading(audit):
-        _put(console, Text(f"{label:<7}", style="dim"), told)
-    rows = [cells_of(line) for line in audit.lines]
+        _put(console, Text(f"{label:<8}", style="dim"), told)
     titles = headings(audit)
-    widths = [max(cell_len(row[i]) for row in [titles, *rows]) for i in range(len(titles))]
+    table = [[t.partition(" ")[0] for t in titles], [t.partition(" ")[2] for t in titles]]
+    table += [cells_of(line) for line in audit.lines]
+    widths = [max(cell_len(row[i]) for row in table) for i in range(len(titles))]
+    shown = list(range(len(titles)))
+    for droppable in DROPPABLE:
+        if sum(widths[i] + len(GAP) for i in shown) - len(GAP) > console.width:
+            shown.remove(titles.index(droppable))
     console.print()
-    for row, style in [(titles, "dim"), *((r, _style(line)) for r, line in zip(rows, audit.lines, strict=True))]:
-        text = row[0].ljust(widths[0]) + "".join(GAP + c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))
-        console.print(Text(text, style=style), no_wrap=True, overflow="ellipsis")
+    for row, style in zip(table, ["dim", "dim", *map(_style, audit.lines)], strict=True):
+        cells = [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in shown[1:])]
+        console.print(Text(GAP.join(cells), style=style), no_wrap=True, overflow="ellipsis")
     console.print()
     _put(console, Text(), legend(audit), style="dim")
     console.print(Text("\nHow each decides", style="bold"))
@@ -41,7 +47,7 @@ def show(audit: GateAudit, console: Console) -> None:
 
 def render(audit: GateAudit) -> str:
     """The same as markdown, ending in a newline."""
-    titles = headings(audit)
+    titles = [title.strip() for title in headings(audit)]
     lines = [f"- **{label}**: {markdown(told)}" for label, told in heading(audit)]
     lines += ["", "| " + " | ".join(titles) + " |", "|---|" + "---:|" * (len(titles) - 1)]
     for line in audit.lines:
@@ -65,9 +71,9 @@ def heading(audit: GateAudit) -> Iterator[tuple[str, str]]:
 
 
 def headings(audit: GateAudit) -> list[str]:
-    """Titles of the columns."""
+    """Titles of the columns, of two words where they have two lines."""
     found = [f"finds {effect * 100:g}%" for effect in audit.effects]
-    return ["rule", "suites red", "cases red", *found, "iterations", "processes", "time"]
+    return [" rule", "suites red", "cases red", *found, "calls a case", " processes", "earlier runs", " time"]
 
 
 def cells_of(line: Line) -> list[str]:
@@ -78,7 +84,8 @@ def cells_of(line: Line) -> list[str]:
         _percent(line.cases_red),
         *(_percent(share) for share in line.power),
         f"{line.iterations:.0f}",
-        f"{line.processes:.0f}" + (f" + {line.history} runs" if line.history else ""),
+        f"{line.processes:.0f}",
+        str(line.history or MISSING),
         _time(line.seconds),
     ]
 
@@ -89,10 +96,10 @@ def legend(audit: GateAudit) -> str:
     said = " and ".join(f"{share * 100:.2g}%" for share in undecided)
     return (
         "suites red: unchanged suites in which any case is called a regression; cases red: unchanged cases that are; "
-        "finds: cases slowed by that much that are. iterations: of a case, both sides; processes: of a suite; time: of "
-        f"a suite at {ITERATION_S * 1e3:g} ms an iteration and {START_S:g} s to start a process, without what the "
-        f"history ran. Ours, without left-over budget: {said} of the unchanged cases are INCONCLUSIVE; with a limit of "
-        f"3% it finds 3% in half of the cases at most, as an estimate must reach the limit. asv by {audit.asv_by}"
+        "finds: cases slowed by that much that are. calls: of a case, both sides; processes and time: of a suite, at "
+        f"{ITERATION_S * 1e3:g} ms a call and {START_S:g} s to start a process, earlier runs not counted. Ours is "
+        f"without left-over budget: {said} of the unchanged cases are INCONCLUSIVE; a limit of 3% finds 3% in little "
+        f"more than half of the cases, as the estimate must reach the limit. asv by {audit.asv_by}"
     )
 
 
