@@ -98,8 +98,8 @@ def legend(audit: GateAudit) -> str:
         "suites red: unchanged suites in which any case is called a regression; cases red: unchanged cases that are; "
         "finds: cases slowed by that much that are. calls: of a case, both sides; processes and time: of a suite, at "
         f"{ITERATION_S * 1e3:g} ms a call and {START_S:g} s to start a process, earlier runs not counted. Ours is "
-        f"without left-over budget: {said} of the unchanged cases are INCONCLUSIVE; a limit of 3% finds 3% in little "
-        f"more than half of the cases, as the estimate must reach the limit. asv by {audit.asv_by}"
+        f"without left-over budget: {said} of the unchanged cases are INCONCLUSIVE; a limit of 3% finds 3% in half "
+        f"of the cases or a little more, as the estimate must reach the limit. asv by {audit.asv_by}"
     )
 
 
