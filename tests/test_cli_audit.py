@@ -1,4 +1,4 @@
-"""`llmbench audit timers` from end to end, with few tools and tiny budgets."""
+"""`llmbench audit` from end to end: timers with few tools and tiny budgets, gates with few suites."""
 
 import json
 import os
@@ -6,9 +6,12 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from command_line import PROGRAM, environment, llmbench_in
 
@@ -122,3 +125,78 @@ def test_bad_usage_is_refused_and_measures_nothing(tmp_path: Path, argv: str, to
 def test_tools_that_all_need_a_gpu_are_refused_on_a_cpu(tmp_path: Path) -> None:
     done = llmbench_in(tmp_path, *TINY, "--only", "tool=do_bench", rc=3)
     assert "do_bench: needs a CUDA device, this one is cpu" in done.stderr
+
+
+# audit gate
+
+
+def gate(folder: Path, *argv: str | Path) -> str:
+    return llmbench_in(folder, "audit", "gate", "--suites", "6", "--cases", "60", *argv).stdout
+
+
+def test_the_gate_audit_has_a_line_a_rule_and_tells_ours_from_theirs(tmp_path: Path) -> None:
+    document = json.loads(gate(tmp_path, "--json"))
+    assert document["schema"] == "llmbench.audit.gate/1" and document["source"] == "simulated"
+    assert (document["suites"], document["cases"], document["effects"]) == (6, 60, [0.02, 0.03, 0.05])
+    lines = {line["rule"]: line for line in document["lines"]}
+    assert len(lines) == 12 and {line["suites"] for line in lines.values()} == {6}
+    ours, theirs = lines["llmbench, limit 1%"], lines["google-benchmark"]
+    assert ours["suites_red"] == 0 and theirs["suites_red"] >= 4, "iterations of one process are no draws of a commit"
+    assert ours["power"][2] > 0.9 and lines["PyTorch HUD"]["power"] == [0, 0, 0]
+    assert ours["iterations"] > theirs["iterations"] and ours["processes"] >= 16 and ours["history"] == 0
+    assert lines["bencher"]["history"] == 64 and lines["bencher"]["undecided"] is None
+
+
+def test_the_same_seed_draws_the_same_suites(tmp_path: Path) -> None:
+    one, same, other = (gate(tmp_path, "--seed", seed, "--json") for seed in ("1", "1", "2"))
+    assert one == same and json.loads(one)["lines"] != json.loads(other)["lines"]
+
+
+def test_the_gate_audit_is_a_table_here_and_in_markdown(tmp_path: Path) -> None:
+    lines = gate(tmp_path).splitlines()
+    (ours,) = (line for line in lines if line.startswith("llmbench, limit 1%  "))
+    assert ours.split()[3] == "0%" and ours.split()[-1] in ("s", "min")
+    assert max(map(len, lines)) <= 120
+    (head,) = (line for line in lines if line.startswith("rule "))
+    assert head.split() == ["rule", "red", "red", "2%", "3%", "5%", "a", "case", "processes", "runs", "time"]
+    narrow = llmbench_in(tmp_path, "audit", "gate", "--suites", "2", "--cases", "9", COLUMNS="80").stdout.splitlines()
+    assert max(map(len, narrow)) <= 80 and not any(line.endswith("…") for line in narrow)
+    rows = [line for line in gate(tmp_path, "--markdown").splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 12 and len({row.count("|") for row in rows}) == 1
+
+
+def test_recorded_times_are_judged_by_the_rules_that_need_no_history(tmp_path: Path) -> None:
+    recorded = Path(__file__).parent / "data" / "step_times.parquet"
+    document = json.loads(gate(tmp_path, "--data", recorded, "--json"))
+    assert document["source"] == "recorded" and "224 recorded runs" in document["told"]
+    names = [line["rule"] for line in document["lines"]]
+    assert "bencher" not in names and ["bencher", "needs 64 earlier runs of the same code"] in document["missing"]
+    red = {line["rule"]: line["suites_red"] for line in document["lines"]}
+    assert red["llmbench, limit 3%"] <= 1 < red["pytest-benchmark mean:5%"]
+    assert "Not judged by this data" in gate(tmp_path, "--data", recorded)
+
+
+@pytest.mark.parametrize(
+    ("write", "told"),
+    [
+        (lambda path: None, "no parquet file with a column 'step_s'"),
+        (lambda path: path.write_text("text"), "no parquet file with a column 'step_s'"),
+        (lambda path: _table(path, other=[[1.0] * 100]), "no parquet file with a column 'step_s'"),
+        (lambda path: _table(path, step_s=[1.0, 2.0]), "holds double; wanted: lists of floating-point seconds"),
+        (lambda path: _table(path, step_s=[[1.0] * 90, [1.0] * 89, None]), "1 runs of 90 or more positive step times"),
+        (lambda path: _table(path, step_s=[[1.0] * 90, [0.0] * 90]), "1 runs of 90 or more positive step times"),
+    ],
+)
+def test_a_file_without_recorded_times_is_refused(tmp_path: Path, write: Callable[[Path], None], told: str) -> None:
+    write(tmp_path / "times.parquet")
+    done = llmbench_in(tmp_path, "audit", "gate", "--data", "times.parquet", rc=2)
+    assert told in " ".join(done.stderr.split()) and "times.parquet" in done.stderr and not done.stdout
+
+
+def _table(path: Path, **columns: list[object]) -> None:
+    pq.write_table(pa.table(columns), path)
+
+
+@pytest.mark.parametrize("argv", ["--suites 0", "--cases 2", "--seed -1", "--markdown --json"])
+def test_a_gate_audit_that_cannot_be_is_refused(tmp_path: Path, argv: str) -> None:
+    assert not llmbench_in(tmp_path, "audit", "gate", *argv.split(), rc=2).stdout
