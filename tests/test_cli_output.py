@@ -18,12 +18,14 @@ COMMANDS = {
     "--png": ("report", "run", "--png"),
     "compare --html": ("compare", "run", "run", "--html"),
     "--junit": ("gate", "stored", "run", "--baseline", "run", "--junit"),
+    "gate --html": ("gate", "stored", "run", "--baseline", "run", "--html"),
 }
 BAD = {
     "--html": ("no/p.html", "No such file or directory"),
     "--png": ("file/plots", "Not a directory"),
     "compare --html": ("folder", "Is a directory"),
     "--junit": ("file/gate.xml", "Not a directory"),
+    "gate --html": ("no/gate.html", "No such file or directory"),
 }
 
 

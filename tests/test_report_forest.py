@@ -9,8 +9,9 @@ import pytest
 from example_runs import OP, STEADY, make_suite, stored_run
 
 from llmbench.analyze.compare import compare, forest
-from llmbench.report.forest import MOST, panels_of
+from llmbench.report.forest import panels_of
 from llmbench.report.payload import layout_of
+from llmbench.report.whiskers import MOST
 from llmbench.store.origin import read_evidence
 from llmbench.suite.catalog import ImplSpec
 

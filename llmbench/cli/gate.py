@@ -1,29 +1,29 @@
 """`llmbench gate`."""
 
 import sys
-from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from llmbench.analyze.stored import Inconclusive, gate, without_baseline
+from llmbench.analyze.stored import Inconclusive, Outcome, gate, without_baseline
+from llmbench.cli.gate_output import (
+    AsMarkdown,
+    Forms,
+    Github,
+    Html,
+    Junit,
+    OnInconclusive,
+    Targets,
+    WhenInconclusive,
+)
 from llmbench.cli.options import RESULTS, AsJson, Results
-from llmbench.cli.output import check_file, save
 from llmbench.errors import RunError, UsageError
-from llmbench.report import junit, verdict_table
+from llmbench.report import github, junit, stored_page, verdict_table
 from llmbench.store.origin import read_evidence
 from llmbench.store.runs import find_run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-
-
-class OnInconclusive(StrEnum):
-    """What an INCONCLUSIVE verdict does to the exit code."""
-
-    fail = "fail"
-    passes = "pass"
 
 
 @app.callback()
@@ -36,15 +36,13 @@ def stored(
     run: Annotated[str, typer.Argument(metavar="RUN", help="What is judged: a run's folder, latest or latest:SUITE.")],
     baseline: Annotated[str, typer.Option("--baseline", metavar="RUN", help="The run that it is judged against.")],
     results: Results = RESULTS,
-    inconclusive: Annotated[
-        OnInconclusive, typer.Option("--inconclusive", help="Whether INCONCLUSIVE exits 5 or counts as a pass.")
-    ] = OnInconclusive.fail,
+    inconclusive: WhenInconclusive = OnInconclusive.fail,
     everything: Annotated[bool, typer.Option("--all", help="Also what passed or has no result, one by one.")] = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="A markdown table.")] = False,
+    as_markdown: AsMarkdown = False,
     as_json: AsJson = False,
-    junit_file: Annotated[
-        Path | None, typer.Option("--junit", metavar="FILE", help="Also write JUnit XML to this file.")
-    ] = None,
+    junit_file: Junit = None,
+    html_file: Html = None,
+    for_github: Github = False,
 ) -> None:
     """Judge a run against a baseline that was measured before.
 
@@ -53,8 +51,8 @@ def stored(
     """
     if as_markdown + as_json > 1:
         raise UsageError("--markdown and --json: choose one")
-    if junit_file is not None:
-        check_file("--junit", junit_file)
+    targets = Targets(junit_file, html_file, for_github)
+    targets.check()
     head = read_evidence(find_run(run, results))
     when: Inconclusive = "pass" if inconclusive == "pass" else "fail"
     try:
@@ -64,8 +62,7 @@ def stored(
         outcome = without_baseline(head, f"--baseline {e}", inconclusive=when)
     else:
         outcome = gate(read_evidence(base), head, inconclusive=when)
-    if junit_file is not None:
-        save("--junit", junit_file, junit.render(outcome))
+    targets.write(_forms(outcome, everything=everything))
     if as_json:
         print(verdict_table.document(outcome), end="")
     elif as_markdown:
@@ -73,3 +70,18 @@ def stored(
     else:
         verdict_table.show(outcome, Console(highlight=False), everything=everything)
     raise typer.Exit(outcome.exit_code)
+
+
+def _forms(outcome: Outcome, *, everything: bool) -> Forms:
+    return Forms(
+        junit=lambda: junit.render(outcome),
+        html=lambda: stored_page.render(outcome),
+        markdown=lambda most: verdict_table.render(outcome, everything=everything, most_bytes=most),
+        commands=lambda: github.commands(
+            outcome.verdicts,
+            title=f"llmbench gate {outcome.head.suite}",
+            summary=verdict_table.summary(outcome),
+            exit_code=outcome.exit_code,
+            warnings=outcome.warnings,
+        ),
+    )

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from io import RawIOBase
 from pathlib import Path
 
 from llmbench.errors import UsageError
@@ -40,6 +41,41 @@ def save(option: str, path: Path, content: str | bytes) -> None:
         write_whole(path, content)
     except OSError as e:
         raise _refusal(option, path, e) from e
+
+
+def check_append(option: str, path: Path) -> None:
+    """Tries to open the file for more. Raises: UsageError naming the option, when `append` could not write there."""
+    new = not path.exists()
+    try:
+        path.open("ab").close()
+        if new:
+            path.unlink()
+    except OSError as e:
+        raise _refusal(option, path, e) from e
+
+
+def append(option: str, path: Path, content: str) -> None:
+    """Adds the whole text to the file or none of it, in one write, so that it comes between no other's lines.
+
+    Raises: UsageError naming the option.
+    """
+    try:
+        with path.open("ab", buffering=0) as f:
+            before = os.fstat(f.fileno()).st_size
+            try:
+                _write_all(f, content.encode())
+            except OSError:
+                if path.is_file():
+                    f.truncate(before)
+                raise
+    except OSError as e:
+        raise _refusal(option, path, e) from e
+
+
+def _write_all(file: RawIOBase, data: bytes) -> None:
+    """A raw file may take less than it is given, as a full disk does just before it fails."""
+    while data:
+        data = data[file.write(data) or 0 :]
 
 
 def _is_device(path: Path) -> bool:

@@ -45,3 +45,4 @@ class Drawn:
     height_px: int = 420
     columns: tuple[str, ...] = ()
     rows: tuple[TableRow, ...] = ()
+    elsewhere: str = "llmbench report --csv has all cases"  # where the rows are that a page leaves out

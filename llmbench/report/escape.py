@@ -1,6 +1,7 @@
 """Text from records made harmless: names and reasons come from other people's code and may hold anything."""
 
 import re
+from html import escape
 
 _MARKDOWN = re.compile(r"([\\`*\[\]#|~>]|(?<![^\W_])_|_(?![^\W_]))")  # an underscore within a word is harmless
 
@@ -21,6 +22,11 @@ def markdown(text: str) -> str:
     """`text` as one line of markdown that shows exactly it, in a table cell too."""
     safe = one_line(text).replace("&", "&amp;").replace("<", "&lt;")
     return _MARKDOWN.sub(r"\\\1", safe)
+
+
+def html_text(text: str) -> str:
+    """`visible` text that HTML shows as it is."""
+    return escape(visible(text))
 
 
 def _spelled(char: str) -> str:

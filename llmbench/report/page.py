@@ -10,7 +10,7 @@ from html import escape
 
 from llmbench.analyze.facts import Facts
 from llmbench.report.drawn import Drawn, TableRow
-from llmbench.report.escape import visible
+from llmbench.report.escape import html_text
 from llmbench.report.palette import PAPER, SERIES, Theme, series_of
 from llmbench.report.payload import RowFacts, anchor_of, filters_of, payload
 from llmbench.report.words import heading
@@ -33,28 +33,40 @@ def render_page(
     `warnings` are of all runs together; they stand above those of each run.
     It works offline, asks nothing of any network (its Content-Security-Policy forbids it) and holds plotly.js once.
     """
+    devices = ", ".join(dict.fromkeys(f.device_name for f in facts))
+    name = " · ".join(filter(None, [title, devices, "llmbench"]))
+    return page_around(_header(title, facts, labels, warnings), name=name, panels=panels)
+
+
+def page_around(header: str, *, name: str, panels: Sequence[Drawn]) -> str:
+    """The whole document below a header, which is HTML; `name` is that of the window."""
     filters = filters_of(panels)
     known = RowFacts(filters)
     sections = [_panel(panel, known) for panel in panels]
-    scripts = [_plotly_js(), "\n".join(_asset(name) for name in SCRIPTS)]
+    scripts = [_plotly_js(), "\n".join(_asset(script) for script in SCRIPTS)]
     body = [
         '<a class="skip" href="#panels">Skip to the panels</a>',
-        _header(title, facts, labels, warnings),
+        header,
         f'<div class="columns">{_side(panels, filters)}',
         f'<main id="panels">{"".join(sections) or "<p>There is nothing to show.</p>"}</main></div>',
         f'<script type="application/json" id="data">{payload(panels, filters, known)}</script>',
         *(f"<script>{script}</script>" for script in scripts),
     ]
-    return (
-        f"<!doctype html>\n<html lang=en>\n{_head(title, facts, scripts)}<body>\n"
-        + "\n".join(body)
-        + "\n</body></html>\n"
+    return f"<!doctype html>\n<html lang=en>\n{_head(name, scripts)}<body>\n" + "\n".join(body) + "\n</body></html>\n"
+
+
+def notices(told: Iterable[tuple[str, str, str]]) -> str:
+    """A strip of warnings and notes below the title: kind, text, and whose it is if that must be said."""
+    items = "".join(
+        f'<li class="{kind}"><strong>{kind}</strong> {html_text(text)}'
+        + (f' <span class="where">{html_text(where)}</span>' if where else "")
+        + "</li>"
+        for kind, text, where in told
     )
+    return f'<ul class="told" aria-label="Warnings and notes">{items}</ul>' if items else ""
 
 
-def _head(title: str, facts: Sequence[Facts], scripts: Iterable[str]) -> str:
-    devices = ", ".join(dict.fromkeys(f.device_name for f in facts))
-    named = " · ".join(filter(None, [title, devices, "llmbench"]))
+def _head(name: str, scripts: Iterable[str]) -> str:
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
     policy = (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
@@ -64,7 +76,7 @@ def _head(title: str, facts: Sequence[Facts], scripts: Iterable[str]) -> str:
         f'<head>\n<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n'
-        f"<title>{_text(named)}</title>\n<style>\n{_variables()}\n{_asset('page.css')}</style>\n</head>\n"
+        f"<title>{html_text(name)}</title>\n<style>\n{_variables()}\n{_asset('page.css')}</style>\n</head>\n"
     )
 
 
@@ -91,25 +103,21 @@ def _header(title: str, facts: Sequence[Facts], labels: Sequence[str], warnings:
         *(("note", name, text) for f, name in zip(facts, names, strict=True) for text in f.notes),
     ):
         told.setdefault((kind, text), []).append(run)
-    items = "".join(
-        f'<li class="{kind}"><strong>{kind}</strong> {_text(text)}'
-        + (f' <span class="where">{_text(", ".join(runs_))}</span>' if several and len(runs_) < len(facts) else "")
-        + "</li>"
-        for (kind, text), runs_ in told.items()
+    strip = notices(
+        (kind, text, ", ".join(own) if several and len(own) < len(facts) else "") for (kind, text), own in told.items()
     )
-    strip = f'<ul class="told" aria-label="Warnings and notes">{items}</ul>' if items else ""
-    return f'<header><h1>{_text(title)}</h1>{strip}<div class="runs">{runs}</div></header>'
+    return f'<header><h1>{html_text(title)}</h1>{strip}<div class="runs">{runs}</div></header>'
 
 
 def _run(facts: Facts, name: str) -> str:
-    head = f"<h2>{_text(name)}</h2>" if name else ""
+    head = f"<h2>{html_text(name)}</h2>" if name else ""
     pairs = "".join(
-        f"<div><dt>{_text(label)}</dt><dd>{_text(text)}</dd></div>"
+        f"<div><dt>{html_text(label)}</dt><dd>{html_text(text)}</dd></div>"
         for label, text in heading(facts)
         if label != "cases"
     )
     return (
-        f'<section class="run" aria-label="{_text(f"Run {facts.run_id}")}">{head}<dl>{pairs}'
+        f'<section class="run" aria-label="{html_text(f"Run {facts.run_id}")}">{head}<dl>{pairs}'
         f"<div><dt>cases</dt><dd>{_counts(facts.counts)}</dd></div></dl></section>"
     )
 
@@ -121,14 +129,16 @@ def _counts(counts: Mapping[str, int]) -> str:
     classes = {"ok": "good", "skipped": "plain", "unavailable": "plain", "inferred": "warn", "oom": "warn"}
     return (
         " ".join(
-            f'<span class="count {classes.get(s, "bad")}">{counts[s]} {_text(s)}</span>' for s in ordered if counts[s]
+            f'<span class="count {classes.get(s, "bad")}">{counts[s]} {html_text(s)}</span>'
+            for s in ordered
+            if counts[s]
         )
         or "none"
     )
 
 
 def _side(panels: Sequence[Drawn], filters: Mapping[str, Sequence[str]]) -> str:
-    links = "".join(f'<li><a href="#{anchor_of(p)}">{_text(p.title)}</a></li>' for p in panels)
+    links = "".join(f'<li><a href="#{anchor_of(p)}">{html_text(p.title)}</a></li>' for p in panels)
     series = series_of(panels)
     boxes = "".join(_filter(key, values, series) for key, values in filters.items())
     form = (
@@ -145,14 +155,14 @@ def _side(panels: Sequence[Drawn], filters: Mapping[str, Sequence[str]]) -> str:
 
 def _filter(key: str, values: Sequence[str], series: Sequence[str]) -> str:
     boxes = "".join(
-        f'<label><input type="checkbox" checked data-key="{_text(key)}" data-at="{at}" value="{escape(value)}">'
-        f"{_swatch(value, series)}<span>{_text(value)}</span></label>"
+        f'<label><input type="checkbox" checked data-key="{html_text(key)}" data-at="{at}" value="{escape(value)}">'
+        f"{_swatch(value, series)}<span>{html_text(value)}</span></label>"
         for at, value in enumerate(values)
     )
     return (
-        f'<fieldset data-key="{_text(key)}"><legend>{_text(key)}</legend><p class="all">'
-        f'<button type="button" data-all="{_text(key)}">all</button> '
-        f'<button type="button" data-none="{_text(key)}">none</button></p>{boxes}</fieldset>'
+        f'<fieldset data-key="{html_text(key)}"><legend>{html_text(key)}</legend><p class="all">'
+        f'<button type="button" data-all="{html_text(key)}">all</button> '
+        f'<button type="button" data-none="{html_text(key)}">none</button></p>{boxes}</fieldset>'
     )
 
 
@@ -163,22 +173,22 @@ def _swatch(value: str, series: Sequence[str]) -> str:
 
 
 def _panel(panel: Drawn, known: RowFacts) -> str:
-    anchor, title = anchor_of(panel), _text(panel.title)
+    anchor, title = anchor_of(panel), html_text(panel.title)
     has_plot = bool(panel.traces) and not panel.why_empty
     parts = [f'<h2>{title} <a class="anchor" href="#{anchor}" aria-label="Link to {title}">#</a></h2>']
-    parts += [f'<p class="caption">{_text(panel.caption)}</p>'] if panel.caption else []
-    parts += [f'<p class="empty">{_text(panel.why_empty)}</p>'] if panel.why_empty else []
+    parts += [f'<p class="caption">{html_text(panel.caption)}</p>'] if panel.caption else []
+    parts += [f'<p class="empty">{html_text(panel.why_empty)}</p>'] if panel.why_empty else []
     parts += _plot(panel) if has_plot else []
     table = _table(panel, known, alone=not has_plot) if panel.rows else ""
     state = "waiting" if has_plot else "empty" if panel.why_empty else "table"
-    attributes = f'class="panel" id="{anchor}" data-kind="{_text(panel.kind)}" data-state="{state}"'
+    attributes = f'class="panel" id="{anchor}" data-kind="{html_text(panel.kind)}" data-state="{state}"'
     return f'<section {attributes}><div class="figure">{"".join(parts)}</div>{table}</section>\n'
 
 
 def _plot(panel: Drawn) -> list[str]:
     """Where page.js draws, and the buttons that save it."""
-    title, below = _text(panel.title), "The numbers are in the table below." if panel.rows else ""
-    told = _text(f"{panel.title}. {panel.caption} {below}".strip())
+    title, below = html_text(panel.title), "The numbers are in the table below." if panel.rows else ""
+    told = html_text(f"{panel.title}. {panel.caption} {below}".strip())
     return [
         f'<div class="scroll"><div class="plot" role="img" aria-label="{told}"'
         f' style="min-height: {panel.height_px:d}px"></div></div>',
@@ -198,16 +208,16 @@ def _table(panel: Drawn, known: RowFacts, *, alone: bool) -> str:
     shown = panel.rows[:MOST_ROWS]
     said = f"{len(panel.rows):,} row{'s' if len(panel.rows) > 1 else ''}"
     if len(shown) < len(panel.rows):
-        said = f"the first {len(shown):,} of {said}; llmbench report --csv has all cases"
+        said = f"the first {len(shown):,} of {said}; {panel.elsewhere}"
     classes = [_class_of([row.cells[i] for row in shown if i < len(row.cells)]) for i in range(len(panel.columns))]
     head = "".join(
-        f'<th scope="col"{kind}>{_text(column)}</th>' for kind, column in zip(classes, panel.columns, strict=True)
+        f'<th scope="col"{kind}>{html_text(column)}</th>' for kind, column in zip(classes, panel.columns, strict=True)
     )
     body = "".join(_row(row, classes, known) for row in shown)
     wide = ' class="wide"' if len(panel.columns) >= WIDE else ""
     region = (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Numbers of {_text(panel.title)}"><table{wide}>'
-        f'<caption>{_text(panel.title)}: <span class="rows">{said}</span></caption>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Numbers of {html_text(panel.title)}"><table{wide}>'
+        f'<caption>{html_text(panel.title)}: <span class="rows">{said}</span></caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
     if alone:
@@ -221,7 +231,7 @@ def _row(row: TableRow, classes: Sequence[str], known: RowFacts) -> str:
 
 def _cells(cells: Sequence[str], classes: Sequence[str]) -> Iterator[str]:
     for i, cell in enumerate(cells):
-        kind, text = classes[i] if i < len(classes) else "", _text(cell)
+        kind, text = classes[i] if i < len(classes) else "", html_text(cell)
         text = f'<div class="long" tabindex="0">{text}</div>' if len(cell) > LONG_CELL else text
         yield f'<th scope="row"{kind}>{text}</th>' if i == 0 else f"<td{kind}>{text}</td>"
 
@@ -231,10 +241,6 @@ def _class_of(cells: Sequence[str]) -> str:
     if all(_NUMBER.match(cell) for cell in cells):
         return ' class="num"'
     return ' class="text"' if any(len(cell) > SENTENCE for cell in cells) else ""
-
-
-def _text(text: str) -> str:
-    return escape(visible(text))
 
 
 def _asset(name: str) -> str:

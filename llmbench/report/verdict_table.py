@@ -1,7 +1,7 @@
 """What a gate found, for the terminal, for pull requests and for machines: worst first, in short what presses least."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from rich.console import Console
@@ -13,7 +13,9 @@ from llmbench.analyze.verdict import Verdict, percent
 from llmbench.codec import to_plain
 from llmbench.report.compare_table import put_indented, side_text
 from llmbench.report.escape import markdown, one_line
+from llmbench.report.limited import MOST_BYTES, Row, limited
 from llmbench.report.words import alike, which
+from llmbench.suite.catalog import Scalar
 
 SCHEMA = "llmbench.gate/1"
 STYLES: dict[str, str] = {
@@ -24,6 +26,7 @@ MEANINGS = {
     0: "pass", 1: "regression, or a case broken", 3: "another device, or a disturbed one",
     4: "a case or the baseline is missing", 5: "inconclusive",
 }  # fmt: skip
+Facts = dict[str, Scalar]
 SHOWN = 300  # characters of a label in markdown; three times as many of a reason
 
 
@@ -55,20 +58,21 @@ def show(outcome: Outcome, console: Console, *, everything: bool = False) -> Non
     console.print(Text(summary(outcome), style="bold"), overflow="fold")
 
 
-def render(outcome: Outcome, *, everything: bool = False) -> str:
-    """The verdicts as markdown, ending in a newline."""
-    lines = [f"# Gate: {markdown(summary(outcome))}", ""]
+def render(outcome: Outcome, *, everything: bool = False, most_bytes: int = MOST_BYTES) -> str:
+    """The verdicts as markdown, ending in a newline, in at most so many bytes: worst first, what is cut is counted."""
+    head = [f"# Gate: {markdown(summary(outcome))}", ""]
     for name, side in _sides(outcome):
-        lines.append(f"- **{name}**: {markdown(side_text(side))}")
-    lines += [f"- **warning**: {markdown(text)}" for text in outcome.warnings]
-    lines += [f"- **limits**: {markdown(limits_text(outcome))}"]
-    lines += [f"- **passed**: {_short(sight_text(outcome.sight), 2 * SHOWN)}"] if outcome.sight else []
-    rows = [(v.word, v.label, v.reason) for v in shown(outcome, everything=everything)]
-    rows += [("NO_RESULT", _group_text(g), g.reason) for g in groups(outcome) if not everything]
-    if rows:
-        lines += ["", "| verdict | case | reason |", "|---|---|---|"]
-    lines += [f"| {word} | {_short(label, SHOWN)} | {_short(reason, 3 * SHOWN)} |" for word, label, reason in rows]
-    return "\n".join(lines) + "\n"
+        head.append(f"- **{name}**: {_short(side_text(side), 3 * SHOWN)}")
+    head += [f"- **warning**: {_short(text, 3 * SHOWN)}" for text in outcome.warnings]
+    head += [f"- **limits**: {_short(limits_text(outcome), 3 * SHOWN)}"]
+    head += [f"- **passed**: {_short(sight_text(outcome.sight), 2 * SHOWN)}"] if outcome.sight else []
+    told = [(v.word, 1, v.label, v.reason) for v in shown(outcome, everything=everything)]
+    told += [("NO_RESULT", g.size, _group_text(g), g.reason) for g in groups(outcome) if not everything]
+    rows = [
+        Row(word, cases, f"| {word} | {_short(label, SHOWN)} | {_short(reason, 3 * SHOWN)} |")
+        for word, cases, label, reason in told
+    ]
+    return limited(head, ["| verdict | case | reason |", "|---|---|---|"], rows, most_bytes=most_bytes)
 
 
 def document(outcome: Outcome) -> str:
@@ -103,17 +107,22 @@ def groups(outcome: Outcome) -> list[Group]:
     for verdict in outcome.verdicts:
         if verdict.word == "NO_RESULT":
             found.setdefault(alike(verdict.reason), []).append(verdict)
-    every = [Group(len(own), _cases(own, outcome.verdicts), own[0].reason) for own in found.values()]
+    among = _by_impl(outcome.verdicts)
+    every = [Group(len(own), _cases(_by_impl(own), among), own[0].reason) for own in found.values()]
     return sorted(every, key=lambda group: -group.size)
 
 
 def summary(outcome: Outcome) -> str:
     """`1 REGRESSED, 3 PASS: exit 1, regression, or a case broken`."""
     counts = ", ".join(f"{n} {word}" for word, n in outcome.counts.items()) or "no case"
+    return f"{counts}: exit {outcome.exit_code}, {meaning(outcome)}"
+
+
+def meaning(outcome: Outcome) -> str:
+    """`regression, or a case broken`: what the exit code says."""
     passed = ", inconclusive counts as pass" if outcome.inconclusive == "pass" else ""
     nothing = outcome.exit_code == NO_BASELINE and not any(v.word == "MISSING" for v in outcome.verdicts)
-    meaning = "nothing to judge by" if nothing else MEANINGS[outcome.exit_code]
-    return f"{counts}: exit {outcome.exit_code}, {meaning}{passed}"
+    return ("nothing to judge by" if nothing else MEANINGS[outcome.exit_code]) + passed
 
 
 def _sides(outcome: Outcome) -> list[tuple[str, Side]]:
@@ -144,15 +153,19 @@ def _group_text(group: Group) -> str:
     return f"{group.size} case{'s' if group.size > 1 else ''}: {group.cases}"
 
 
-def _cases(own: Sequence[Verdict], among: Sequence[Verdict]) -> str:
+def _by_impl(verdicts: Sequence[Verdict]) -> dict[str, list[Facts]]:
+    """Implementation -> what else tells its cases apart."""
+    found: dict[str, list[Facts]] = {}
+    for v in verdicts:
+        found.setdefault(str(v.facts.get("impl")), []).append({k: f for k, f in v.facts.items() if k != "impl"})
+    return found
+
+
+def _cases(own: Mapping[str, Sequence[Facts]], among: Mapping[str, Sequence[Facts]]) -> str:
     """`naive, tiled (seq_len=4096), flex`: implementations, and where not all their cases are among `own`."""
     impls: dict[str, list[str]] = {}
-    for impl in dict.fromkeys(v.facts.get("impl") for v in own):
-        chosen, every = (
-            [{k: f for k, f in v.facts.items() if k != "impl"} for v in some if v.facts.get("impl") == impl]
-            for some in (own, among)
-        )
-        impls.setdefault(which(chosen, every), []).append(str(impl))
+    for impl, chosen in own.items():
+        impls.setdefault(which(chosen, among[impl]), []).append(impl)
     return ", ".join(", ".join(names) + (f" ({where})" if where else "") for where, names in impls.items())
 
 

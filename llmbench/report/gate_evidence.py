@@ -1,0 +1,65 @@
+"""What the page of a gate shows, whichever gate it was: verdicts, ratios, pairs in their order, components of noise."""
+
+from dataclasses import dataclass, field
+
+from llmbench.analyze.verdict import WORST_FIRST, Verdict, Word
+from llmbench.suite.catalog import Scalar
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A metric of a case: the judged side over the other, the 95 % CI of that ratio, and the ratio that is too much."""
+
+    metric: str
+    label: str
+    word: Word
+    ratio: float
+    low: float | None
+    high: float | None
+    limit: float  # 1.03: a ratio from there on may be REGRESSED
+    facts: dict[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PairSeries:
+    """The pairs of processes of a case, in the order in which they were measured: parallel tuples, one entry a pair."""
+
+    label: str
+    word: Word
+    at_s: tuple[float, ...]  # when the pair began, since the gate did
+    ratios: tuple[float | None, ...]  # head over base; None where the pair failed
+    stages: tuple[str, ...]  # `screen`, `confirm`
+    facts: dict[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Component:
+    """A part of the noise of the suite: its standard deviation as a share, with its 95 % CI where there is one."""
+
+    name: str
+    sigma: float
+    low: float | None
+    high: float | None
+    meaning: str
+
+
+@dataclass(frozen=True)
+class GateEvidence:
+    """A gate: its verdict on the whole, on each case, and what they rest on. `verdicts` come worst first."""
+
+    title: str
+    exit_code: int
+    meaning: str  # of the exit code
+    told: tuple[tuple[str, str], ...]  # what was judged by what: label and text
+    warnings: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+    effects: tuple[Effect, ...]
+    sides: tuple[str, str] = ("baseline", "run")
+    pairs: tuple[PairSeries, ...] = ()
+    components: tuple[Component, ...] = ()
+
+    @property
+    def counts(self) -> dict[Word, int]:
+        """Cases by verdict, worst first."""
+        words = [v.word for v in self.verdicts]
+        return {word: n for word in WORST_FIRST if (n := words.count(word))}
