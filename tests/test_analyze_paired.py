@@ -398,6 +398,13 @@ def test_a_shift_that_fresh_pairs_do_not_show_blames_nobody() -> None:
     assert "not confirmed, so cases are judged one by one" in found.systemic.reason and set(found.words) == {"PASS"}
 
 
+def test_a_systemic_finding_ends_the_spending() -> None:
+    take = Pairs([0.05] * 90 + [0.0] * 10, [0.005] * 90 + [0.15] * 10, seed=1)
+    found = judged(take)
+    assert found.systemic is not None and found.systemic.confirmed and found.words[90:].count("INCONCLUSIVE") >= 8
+    assert {pairs for _, pairs in take.asked} <= {8, 24} and sum(pairs == 8 for _, pairs in take.asked) == 1
+
+
 def test_a_suspected_shift_without_budget_is_said_and_blames_nobody() -> None:
     found = judged(Pairs([0.05] * 50, columns=[8, 0]))
     assert found.systemic is not None and not found.systemic.confirmed and not found.red

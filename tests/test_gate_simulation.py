@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from llmbench.analyze.pair_noise import BLOCK, QUADS, Noise, SimulatedPairs, of_iterations
-from llmbench.analyze.paired import judge_pairs
+from llmbench.analyze.paired import PairedRule, judge_pairs
 from llmbench.analyze.step_pairs import pool
 from llmbench.store.step_times import read_step_times
 
@@ -122,9 +122,26 @@ def test_slowed_cases_are_found(kind: str) -> None:
     assert (power >= LEAST_POWER[kind]).all(), said
 
 
+def test_the_simulation_sees_a_rule_that_cries_wolf() -> None:
+    rng = np.random.default_rng(50)
+    naive = PairedRule(margin=0.0, level=0.5)
+    limits = dict.fromkeys(KEYS, 0.0)
+    red = sum(judge_pairs(limits, SimulatedPairs(KEYS, QUIET, rng), rule=naive).red for _ in range(20))
+    assert red >= 5, "a margin of 0, no limit and a level of 50 % ought to show"
+
+
 @pytest.mark.slow
 def test_a_small_limit_does_not_make_the_gate_cry_wolf() -> None:
     rng = np.random.default_rng(40)
     limits = dict.fromkeys(KEYS, SMALL_LIMIT)
     red = sum(judge_pairs(limits, SimulatedPairs(KEYS, QUIET, rng)).red for _ in range(300))
     assert red <= 3
+
+
+def test_pairs_of_recorded_steps_favour_no_side_and_do_not_alias_with_their_period() -> None:
+    steps = np.tile([1.0, 1.0, 1.3, 1.3], 50)
+    fixed = np.log(steps[2::4].mean() / steps[0::4].mean())
+    d = pool([steps, np.exp(np.random.default_rng(60).normal(0, 0.02, 200))], np.random.default_rng(61), 2000)
+    assert d.shape == (2, 2000) and np.abs(d.mean(axis=1)).max() < 1e-12
+    assert fixed > 0.26 and np.mean(np.abs(d[0]) > 0.13) < 0.1
+    assert d[1].std() == pytest.approx(np.sqrt(2) * 0.02 * 1.36 / np.sqrt(20), rel=0.15)

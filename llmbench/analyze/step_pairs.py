@@ -18,8 +18,12 @@ OUTER, INNER = np.array([0, 3]), np.array([1, 2])  # places of the two sides in 
 
 
 def pool(series: Sequence[Floats], rng: np.random.Generator, draws: int) -> Floats:
-    """D[series, draw]: log of the 25 % quantile of one side over the other's, from a random window and random turns."""
-    return np.stack([_draw(np.log(s), rng, draws) for s in series])
+    """D[series, draw]: log of the 25 % quantile of one side over the other's, from a random window and random turns.
+
+    Each is there with both signs, as the opposite turns are as likely: else a finite pool would have a mean of its own.
+    """
+    drawn = np.stack([_draw(np.log(s), rng, (draws + 1) // 2) for s in series])
+    return np.hstack([drawn, -drawn])
 
 
 def _draw(log_S: Floats, rng: np.random.Generator, draws: int) -> Floats:
