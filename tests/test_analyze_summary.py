@@ -223,3 +223,11 @@ def test_a_run_read_back_from_disk_has_the_same_lines(tmp_path):
     assert lines[0].speedup is not None
     assert lines[0].speedup.value == pytest.approx(0.5)
     assert lines[5].why == "too big"
+
+
+def test_where_each_case_has_its_worker_none_of_them_takes_turns():
+    alone = make_suite(op=replace(make_suite().op, isolation="case"))
+    assert (make_suite().order, alone.order) == ("interleaved", "apart")
+    rows = [time_row(case, samples=FAST, order="apart") for case in cases_of(alone)]
+    assert not any(line.flag("apart") for line in summarise(make_run(rows, alone)).lines)
+    assert summarise(make_run(rows, alone)).facts.order == "apart"

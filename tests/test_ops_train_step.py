@@ -1,19 +1,22 @@
 """The op train_step: its losses against a reference, what it says of itself, and what it refuses."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from llmbench.kernels.model import forward_flops
+from llmbench.kernels.precision import LossScaler
 from llmbench.kernels.training import OPTIMIZERS, STAGES
 from llmbench.measure.check import judge
 from llmbench.ops import OPS, train_step
 from llmbench.ops.op import Unavailable
 from llmbench.ops.oracle import expected
 from llmbench.ops.train_step import TrainStepParams
-from llmbench.ops.train_step.params import OptimizerName
+from llmbench.ops.train_step.params import OptimizerName, config_of
 from llmbench.ops.work import build
 from llmbench.report.dashboard_names import ALL_METRICS
 from llmbench.store.query import read_run
@@ -54,12 +57,12 @@ def test_the_first_losses_are_those_of_a_plain_step_in_higher_precision(name: st
 
 
 def test_steps_that_loss_scaling_skips_are_told_and_leave_the_first_losses_right() -> None:
-    p = replace(SMALL, autocast="float16", loss_scale=2.0**36)
+    p = replace(SMALL, autocast="float16", loss_scale=2.0**24)
     fn = build(train_step.impls["eager"], p, device="cpu")
     assert judge((fn(SEED),), expected(train_step, p, "step", [SEED])).why is None
     told = fn.figures()
-    assert told["skipped_steps"] >= 1, "gradients times 2^36 are above the largest float16"
-    assert told["loss_scale_after"] == 2.0 ** (36 - told["skipped_steps"]), "each one halved it"
+    assert told["skipped_steps"] >= 1, "gradients times 2^24 are above the largest float16"
+    assert told["loss_scale_after"] == 2.0 ** (24 - told["skipped_steps"]), "each one halved it"
     calm = build(train_step.impls["eager"], replace(p, loss_scale=1.0), device="cpu")
     calm(SEED)
     told = calm.figures()
@@ -67,6 +70,30 @@ def test_steps_that_loss_scaling_skips_are_told_and_leave_the_first_losses_right
     plain = build(train_step.impls["eager"], SMALL, device="cpu")
     plain(SEED)
     assert "skipped_steps" not in plain.figures()
+
+
+def test_a_gradient_that_no_scale_makes_finite_ends_the_first_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    unscale = LossScaler.unscale_
+
+    def poisoned(self: LossScaler, params: Iterable[torch.nn.Parameter]) -> torch.Tensor:
+        given = list(params)
+        for parameter in given[:1]:
+            parameter.grad.view(-1)[0] = torch.nan
+        return unscale(self, given)
+
+    monkeypatch.setattr(LossScaler, "unscale_", poisoned)
+    p = replace(SMALL, autocast="float16", loss_scale=4.0)
+    assert judge(
+        (build(train_step.impls["eager"], p, device="cpu")(SEED),), expected(train_step, p, "step", [SEED])
+    ).why
+
+
+def test_what_is_computed_again_is_counted_as_the_flop_that_are_asked() -> None:
+    p = replace(SMALL, checkpointing="full", early_stop=False)
+    config = config_of(p)
+    asked = train_step.cost(p, "step").flop
+    again = forward_flops(config, batch=p.rows, seq_len=p.seq_len, attention="exact").blocks
+    assert train_step.figures(p)["recomputed_flop"] == pytest.approx((asked + again) / asked)
 
 
 @pytest.mark.parametrize(

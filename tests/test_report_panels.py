@@ -196,14 +196,19 @@ def test_the_front_is_what_nothing_of_its_point_beats() -> None:
     assert {row.cells[0] for row in faster.rows if row.cells[-1] == "front"} == {"flash"}
 
 
-def test_the_best_of_a_subplot_are_named() -> None:
-    panel = drawn("kind: pareto, x: tokens_per_s, y: peak_memory, front: subplot, where: {heads: gqa}")
+def test_the_best_of_a_subplot_are_named_among_those_that_do_as_much_work_a_token() -> None:
+    panel = drawn("kind: pareto, x: tokens_per_s, y: peak_memory, front: subplot, where: {heads: gqa, seq_len: 512}")
     letters = {row.cells[-1]: row.cells for row in panel.rows if row.cells[-1]}
-    assert list(letters) == ["A"] and letters["A"][0] == "flash", "as fast at 512 tokens as at 4096, in less memory"
-    assert "A: flash 512, 512.0 k/s at 0.5000 MiB." in panel.caption
-    assert [t.data["text"] for t in lines(panel, "flash")] == [["A", "", "", ""]]
-    sides = drawn("kind: pareto, x: time, y: peak_memory, front: subplot, facet: heads")
+    assert list(letters) == ["A"] and letters["A"][0] == "flash"
+    assert "A: flash, 512.0 k/s at 512.0 KiB." in panel.caption
+    assert [t.data["text"] for t in lines(panel, "flash")] == [["A"]]
+    sides = drawn("kind: pareto, x: time, y: peak_memory, front: subplot, facet: heads, where: {seq_len: 512}")
     assert [row.cells[-1] for row in sides.rows if row.cells[-1]] == ["A", "B"], "one in each subplot"
+    lengths = drawn("kind: pareto, x: tokens_per_s, y: peak_memory, front: subplot, where: {heads: gqa}")
+    assert [row.cells[-1] for row in lengths.rows if row.cells[-1]] == ["A", "B", "C", "D"], "one at each length"
+    runs = [sized_run(), make_run(sized_rows(sized_suite()), sized_suite(), started="2026-01-02T03:04:05Z")]
+    both = drawn("kind: pareto, x: time, y: peak_memory, front: subplot, where: {heads: gqa, seq_len: 512}", runs)
+    assert [row.cells[-1] for row in both.rows if row.cells[-1]] == ["A", "B"], "no run beats another"
 
 
 def test_known_values_are_lines_along_the_axis() -> None:
@@ -212,6 +217,12 @@ def test_known_values_are_lines_along_the_axis() -> None:
     assert {name: line["y"] for name, line in known.items()} == {"textbook": [30, 30], "law": [100, 100]}
     assert known["law"]["x"] == [512, 4096]
     assert lines(panel, "naive")[0].data["y"] == pytest.approx([300] * 4), "four times the time is 300 % more"
+    assert "Time of the case over that of the baseline" in panel.caption
+    alone = drawn("kind: sweep, y: overhead, x: batch, where: {heads: gqa, seq_len: 512}, reference: {law: 1}")
+    assert lines(alone, role="baseline")[0].data["x"] == [1]
+    suite = sized_suite()
+    rows = [r for r in sized_rows(suite) if (r.impl, r.axes["heads"]) != ("flex", "mha")]
+    drawn("kind: sweep, y: time, facet: heads, row: impl, reference: {law: 1}", [make_run(rows, suite)])
 
 
 def test_a_note_of_the_dashboard_ends_the_caption() -> None:

@@ -53,3 +53,4 @@ def test_threads_that_a_suite_asks_for_win_over_the_environment(monkeypatch: pyt
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert worker_environment("cpu")["OMP_NUM_THREADS"] == "2"
     assert worker_environment("cpu", threads=3).items() >= dict.fromkeys(THREADS, "3").items()
+    assert worker_environment("cuda:0", threads=3)["OMP_NUM_THREADS"] == "2"

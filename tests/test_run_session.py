@@ -55,6 +55,18 @@ def workers_of(run: str) -> list[psutil.Process]:
     return found
 
 
+def test_a_suite_chooses_its_threads(llmbench: Llmbench, tiny: Path, tmp_path: Path) -> None:
+    tiny.write_text(tiny.read_text().replace("max_s:", "threads: 2, max_s:"))
+    llmbench("run", tiny)
+    manifest = json.loads((only_run(tmp_path) / "run.json").read_text())
+    assert manifest["header"]["machine"]["key"]["threads"] == 2, "whatever OMP_NUM_THREADS says"
+    plan = tmp_path / "plan.json"
+    plan.write_text(llmbench("plan", tiny, "--json").stdout)
+    llmbench("worker", "--cases", plan, "--out", tmp_path / "out.jsonl")
+    hello = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
+    assert '"threads": 2' in json.dumps(hello)
+
+
 def test_a_run_stores_samples_evidence_and_a_manifest(llmbench: Llmbench, tiny: Path, tmp_path: Path) -> None:
     done = llmbench("run", tiny, "--json", "--processes", "2")
     said = json.loads(done.stdout)

@@ -196,7 +196,7 @@ def _line(
             time_s=time_s,
             copy_bytes_per_s=copy,
             recomputed_flop=_largest(whole.get("recomputed_flop", ())),
-            energy_j=estimate(whole.get("energy", ())),
+            energy_j=estimate(whole.get("energy", ())) if status == "ok" else None,
         ),
         peak_memory=estimate(whole.get("peak_memory", ())) if status == "ok" else None,
         compile_time=estimate(whole.get("compile_time", ())) if status == "ok" else None,

@@ -43,10 +43,14 @@ def command(
     """Tell what is on this machine, what is missing and why."""
     if threads and not ceilings:
         raise UsageError("--threads says how many --ceilings measures with; give both")
+    if threads and device not in (None, "cpu"):
+        raise UsageError(f"--threads are those of a CPU, not of {device}")
     findings = examine(results=results, device=device)  # before ceilings, which load the machine themselves
     if ceilings:
         print("llmbench: measuring ceilings, some ten seconds on a CPU, half a minute on a GPU", file=sys.stderr)
-    known = ceilings_here(device, new=measure_ceilings(device, threads=threads) if ceilings else None)
+    known = ceilings_here(
+        device, new=measure_ceilings("cpu" if threads else device, threads=threads) if ceilings else None
+    )
     findings += ceiling_findings(known)
     disturbed = unfit(findings)
     if as_json:

@@ -120,7 +120,8 @@ def _fitted_panel(panel: PanelSpec, known: Names) -> PanelSpec:
     names = (*ALL_METRICS, *known.facts)
     lost = {o: name for o in ("x", "color", "facet", "row") if (name := getattr(panel, o)) and name not in names}
     told = [f"Without the dashboard's {option} {name}, which these runs do not have." for option, name in lost.items()]
-    theory = {impl: power for impl, power in panel.theory.items() if impl in known.impls}
+    of_impls = panel.color in (None, "impl")
+    theory = {name: power for name, power in panel.theory.items() if name in known.impls or not of_impls}
     without: dict[str, Any] = dict.fromkeys(lost)
     return replace(panel, theory=theory, note=" ".join([*filter(None, [panel.note]), *told]), **without)
 

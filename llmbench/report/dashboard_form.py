@@ -27,6 +27,7 @@ class Form(NamedTuple):
 
 Words = Annotated[str, Field(min_length=1, max_length=300), wanted("a text of 1 to 300 characters")]
 Logs = Annotated[list[Annotated[Literal["x", "y"], wanted("x or y")]], Field(max_length=2)]
+Power = Annotated[float, Field(gt=0, lt=10), wanted("a power, a number above 0 and below 10")]
 Known = Annotated[float, Field(allow_inf_nan=False), wanted("a number")]
 Exponent = Annotated[float, Field(gt=-10, lt=10), wanted("an exponent, a number between -10 and 10")]
 
@@ -111,7 +112,7 @@ class Fit(_Grid):
     color: Name | None = None
     part: Annotated[list[Words], Field(min_length=1)] = []
     """Which parts are summed, such as activations of peak_memory. Default: the whole."""
-    theory: Annotated[dict[Name, Exponent], Field(min_length=1)] = {}
+    theory: Annotated[dict[Name, Power], Field(min_length=1)] = {}
     """The power of x that each colour should be a line in: {none: 1, sqrt: 0.5}. Default: 1."""
 
 
@@ -132,7 +133,7 @@ class Pareto(_Grid):
     log: Logs | None = None
     """Which axes are logarithmic. Default: what spans decades."""
     front: Annotated[Literal["point", "subplot"], wanted("point or subplot")] = "point"
-    """Among which cases: those of a point, which do the same work, or all of a subplot, whose best are then named."""
+    """Among which cases: of a point, or of a run in a subplot with as many FLOP a token, whose best are then named."""
 
 
 class Stacked(_Grid):

@@ -67,10 +67,14 @@ def cost(p: TrainStepParams, phase: Phase) -> Cost:
 
 
 def figures(p: TrainStepParams) -> Mapping[str, float]:
-    """Parameters of the model; FLOP with what checkpointing computes again, over those without."""
+    """Parameters of the model; FLOP with what checkpointing computes again, over those without: as `cost` counts."""
     config = config_of(p)
-    asked = step_flops(config, batch=p.rows, seq_len=p.seq_len, policy="none")
-    done = step_flops(config, batch=p.rows, seq_len=p.seq_len, policy=p.checkpointing, early_stop=p.early_stop)
+    asked, done = (
+        step_flops(
+            config, batch=p.rows, seq_len=p.seq_len, policy=policy, early_stop=p.early_stop, attention="exact"
+        )
+        for policy in ("none", p.checkpointing)
+    )  # fmt: skip
     return {"model_params": config.num_params, "recomputed_flop": done.total / asked.total}
 
 

@@ -46,11 +46,12 @@ class _Steps:
         self._step, self._first = None, []
 
     def figures(self) -> Mapping[Key, float]:
-        """From passes of their own: parts of the time, loss after some steps, parts of the memory."""
+        """From passes of their own, begun anew: parts of the time, loss after some steps, parts of the memory."""
+        self._step = self._made()
         found: dict[Key, float] = {}
         found |= {("time", part): seconds for part, seconds in self._parts().items()}
         found["loss_after"] = self._loss_after()
-        if self._step is not None and self._step.scaler is not None:
+        if self._step.scaler is not None:
             found |= {"skipped_steps": self._step.skipped, "loss_scale_after": self._step.scaler.scale}
         self.reset()
         if self._recipe.compiled:
@@ -70,12 +71,12 @@ class _Steps:
     def _kept(self) -> Tensor:
         """The loss of a step that is not skipped: one whose scaled gradients overflow is made again, at a lower scale.
 
-        So the first losses are those of a reference that scales nothing. A loss that itself is not finite stays.
+        So the first losses are those of a reference that scales nothing. What is not finite even unscaled stays.
         """
         assert self._step is not None
         while True:
-            skipped, loss = self._step.skipped, self._one()
-            if self._step.skipped == skipped or not loss.isfinite():
+            skipped, loss, scaler = self._step.skipped, self._one(), self._step.scaler
+            if self._step.skipped == skipped or not loss.isfinite() or (scaler is not None and scaler.scale < 1):
                 return loss
             self._step.steps -= 1
 

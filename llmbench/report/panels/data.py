@@ -47,8 +47,9 @@ class PageData:
     @cached_property
     def ceilings_command(self) -> str:
         """What measures the ceilings that later runs of these suites record: with as many threads as they ask for."""
-        threads = {run.manifest.header.suite.measure.threads for run in self.runs} - {None}
-        return f"llmbench doctor --ceilings{f' --threads {threads.pop()}' if len(threads) == 1 else ''}"
+        threads = {run.manifest.header.suite.measure.threads for run in self.runs}
+        alike = threads.pop() if len(threads) == 1 else None
+        return f"llmbench doctor --ceilings{f' --threads {alike}' if alike else ''}"
 
     @cached_property
     def by_process(self) -> tuple[Point, ...]:
@@ -166,6 +167,7 @@ def _values(line: Line, rows: Sequence[Row]) -> Iterable[tuple[str, Estimate]]:
         yield "overhead", overhead(ratio)
     elif line.is_baseline and line.time is not None:
         yield "speedup", Estimate(1.0)
+        yield "overhead", Estimate(0.0)
     others: dict[str, list[Row]] = {}
     for row in rows:
         if row.metric is not None and row.part is None and row.metric not in known and row.metric not in numbers:

@@ -86,7 +86,8 @@ def _fit(
     cell: Cell, s: Series, spec: PanelSpec, x_name: str, y_name: str, powers: Sequence[float]
 ) -> Fit | None:  # fmt: skip
     members = {id(p) for p in cell.points}
-    points = sorted((p for p in s.points if id(p) in members), key=lambda p: float(p.facts[x_name]))
+    points = [p for p in s.points if id(p) in members and float(p.facts[x_name]) > 0]
+    points.sort(key=lambda p: float(p.facts[x_name]))
     if not points:
         return None
     xs, ys = [float(p.facts[x_name]) for p in points], [p.values[y_name].value for p in points]

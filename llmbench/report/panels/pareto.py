@@ -35,7 +35,9 @@ def pareto(spec: PanelSpec, data: PageData) -> Drawn:
     grid = grid_of(placed, facet=spec.facet, row=spec.row)
     named = spec.front == "subplot"
     fronts = (
-        [front_of(c.points, x.name, y.name) for c in grid.cells] if named else _fronts(placed, rest, x.name, y.name)
+        [front_of(alike, x.name, y.name) for c in grid.cells for alike in _alike(c.points)]
+        if named
+        else _fronts(placed, rest, x.name, y.name)
     )
     best = [p for front in fronts for p in front]
     marks = dict(zip(map(id, best), LETTERS if named else (), strict=False))
@@ -48,7 +50,7 @@ def pareto(spec: PanelSpec, data: PageData) -> Drawn:
             _marks(s.points, s.color, cell, x, y, rest, on_front) for s in few(series_of(here, color=color, rest=()))[0]
         ]
     table = _listing(placed, [color, *rest], x, y, on_front)
-    among = "in its subplot" if named else "of its point"
+    among = "of its run in its subplot that asks for as much work a token" if named else "of its point"
     more = f"{len(fronts) - FRONTS} more fronts are not drawn as lines." if len(fronts) > FRONTS else ""
     notes = [
         f"Filled: on the front, no other case {among} is {_better(x)} and {_better(y)}.",
@@ -88,6 +90,16 @@ def _fronts(points: Sequence[Point], rest: Sequence[str], x_name: str, y_name: s
     for p in points:
         groups.setdefault(tuple(p.facts.get(n) for n in rest), []).append(p)
     return [front_of(members, x_name, y_name) for members in groups.values()]
+
+
+def _alike(points: Sequence[Point]) -> list[list[Point]]:
+    """The points that may be beaten by each other: of one run, and of as many FLOP for each token."""
+    groups: dict[tuple[object, ...], list[Point]] = {}
+    for p in points:
+        row = p.rows[0]
+        work = row.flop / row.tokens if row.flop and row.tokens else None
+        groups.setdefault((p.facts.get("run"), row.op, work and f"{work:.6g}"), []).append(p)
+    return list(groups.values())
 
 
 def _names(best: Sequence[Point], names: Sequence[str], x: Quantity, y: Quantity) -> str:

@@ -18,7 +18,10 @@ FIGURES = 5  # significant digits of a number in a chart
 DECADE_TICKS = 12  # values of an axis that each get a tick of their own
 SPAN = 8.0  # an axis of numbers whose largest is this many times its smallest is logarithmic
 
-RATIO = "Speed-up: time of the baseline over that of the case."
+RATIOS = {
+    "speedup": "Speed-up: time of the baseline over that of the case.",
+    "overhead": "Time of the case over that of the baseline of its point, less 1.",
+}
 PAIRED = "Paired by block, with the 95 % CI over pairs of blocks."
 UNPAIRED = "~ not paired, so drift between the two is in it; its interval: from the far ends of both medians' own."
 
@@ -122,7 +125,7 @@ class Quantity:
         return "" if found is None else interval_text(found, self.scale)
 
     def _mark(self, point: Point) -> str:
-        return "~" if self.name == "speedup" and is_unpaired(point) else ""
+        return "~" if self.name in RATIOS and is_unpaired(point) else ""
 
     def axis(self) -> dict[str, Any]:
         """The axis as plotly's layout has it, without its place."""
@@ -165,11 +168,11 @@ def is_unpaired(point: Point) -> bool:
 
 def intervals_text(found: Quantity, points: Sequence[Point]) -> str:
     """What the intervals of these points rest on, as a sentence; empty where there are none."""
-    if found.name != "speedup":
+    if found.name not in RATIOS:
         return bases_text([e for p in points if (e := found.estimate(p)) is not None])
     known = [p for p in points if p.line.speedup is not None]
     paired = PAIRED if not all(map(is_unpaired, known)) else ""
-    return " ".join(filter(None, [RATIO, paired, UNPAIRED if any(map(is_unpaired, known)) else ""]))
+    return " ".join(filter(None, [RATIOS[found.name], paired, UNPAIRED if any(map(is_unpaired, known)) else ""]))
 
 
 def as_category(found: Quantity) -> Quantity:

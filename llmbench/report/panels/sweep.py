@@ -15,6 +15,7 @@ from llmbench.report.panels.listing import listing
 from llmbench.report.panels.quantity import Quantity, intervals_text, quantity
 from llmbench.report.panels.split import Series, few, rest_names, series_of, style_text, thinned, trace
 from llmbench.report.panels.why import anchor_of, empty, missing_text, why_none
+from llmbench.report.scale import scaled
 
 BASELINE = "baseline"
 COARSE = ("run", "phase")  # what the symbols of scattered points tell apart; the hover boxes tell the rest
@@ -193,16 +194,19 @@ def _diagonal(cell: Cell, x: Quantity, y: Quantity) -> list[Trace]:
 
 def _references(cell: Cell, x: Quantity, y: Quantity, known: Mapping[str, float]) -> list[Trace]:
     """A line along x at each value that is known from elsewhere."""
-    ends = sorted({place(x, p): x.at(p) for p in cell.points}.items())
-    found = []
-    for name, value in known.items():
-        data = {
+    places = sorted({place(x, p): x.at(p) for p in cell.points}.items())
+    ends = [at for _, at in (places[0], places[-1])] if len(places) > 1 else [at for _, at in places]
+    line = {"mode": "lines", "line": {"dash": "dot"}}
+    mark = {"mode": "markers", "marker": {"symbol": "line-ew-open", "size": 40, "line": {"width": 2}}}
+    return [
+        Trace({
             "type": "scatter", "name": plain(name), "legendgroup": f"reference {name}"[:200], **cell.refs,
-            "x": [ends[0][1], ends[-1][1]], "y": [y.shown(value)] * 2, "mode": "lines", "line": {"dash": "dot"},
-            "hovertemplate": f"{plain(name)}<extra></extra>", "meta": {"role": "baseline"},
-        }  # fmt: skip
-        found.append(Trace(data, None, {}))
-    return found
+            "x": ends, "y": [y.shown(value)] * len(ends), **(line if len(ends) > 1 else mark),
+            "hovertemplate": f"{plain(name)} {scaled(value, y.scale)}<extra></extra>", "meta": {"role": "baseline"},
+        }, None, {})
+        for name, value in known.items()
+        if ends and (value > 0 or not y.log)
+    ]  # fmt: skip
 
 
 def hover_text(point: Point, names: Sequence[str], x: Quantity, y: Quantity) -> str:

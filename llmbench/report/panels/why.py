@@ -44,6 +44,8 @@ def why_none(name: str, points: Sequence[Point], data: PageData) -> str:
         return f"No case has {_COUNTS[_COSTS[name]]}."
     if name == "intensity":
         return "No case has counts of both FLOP and bytes."
+    if name.startswith("hardware_") and not any(p.line.rates.hardware_flop_per_s for p in ok):
+        return "No case says how much of its FLOP is computed again."
     if name.endswith("peak_fraction"):
         return f"The datasheet peak of {devices_text(data)} is not known, or the cache was warm."
     if name == "floor_time":
@@ -60,7 +62,10 @@ def why_none(name: str, points: Sequence[Point], data: PageData) -> str:
     if probe and not any(probe in run.manifest.header.suite.probes for run in data.runs):
         return f"No case has {name}: the suite does not ask for the probe {probe}."
     notes = [
-        n for run in data.runs for n in run.manifest.notes if probe == "power" and n.startswith("power and clocks")
+        n
+        for run in data.runs
+        for n in run.manifest.notes
+        if probe is not None and n.startswith({"power": "power and clocks", "energy": "energy"}.get(probe, "?"))
     ]
     return f"No case has {name}{': ' + notes[0] if notes else ''}."
 
