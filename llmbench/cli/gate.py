@@ -9,10 +9,12 @@ import typer
 from rich.console import Console
 
 from llmbench.analyze.stored import Inconclusive, gate, without_baseline
+from llmbench.analyze.tripwire import gate_by_store
 from llmbench.cli.options import RESULTS, AsJson, Results
 from llmbench.cli.output import check_file, save
 from llmbench.errors import RunError, UsageError
 from llmbench.report import junit, verdict_table
+from llmbench.store.baselines import find_store
 from llmbench.store.origin import read_evidence
 from llmbench.store.runs import find_run
 
@@ -34,7 +36,10 @@ def command() -> None:
 @app.command("stored")
 def stored(
     run: Annotated[str, typer.Argument(metavar="RUN", help="What is judged: a run's folder, latest or latest:SUITE.")],
-    baseline: Annotated[str, typer.Option("--baseline", metavar="RUN", help="The run that it is judged against.")],
+    baseline: Annotated[
+        str,
+        typer.Option("--baseline", metavar="RUN|STORE", help="The run, or the store of runs, that it is judged by."),
+    ],
     results: Results = RESULTS,
     inconclusive: Annotated[
         OnInconclusive, typer.Option("--inconclusive", help="Whether INCONCLUSIVE exits 5 or counts as a pass.")
@@ -46,7 +51,7 @@ def stored(
         Path | None, typer.Option("--junit", metavar="FILE", help="Also write JUnit XML to this file.")
     ] = None,
 ) -> None:
-    """Judge a run against a baseline that was measured before.
+    """Judge a run against a baseline that was measured before: a run, or the history in a store.
 
     Exits 0 pass, 1 regression or a case broken, 2 usage, 3 another device or a throttled or busy one, 4 missing case or
     baseline, or nothing to judge by, 5 inconclusive.
@@ -58,12 +63,16 @@ def stored(
     head = read_evidence(find_run(run, results))
     when: Inconclusive = "pass" if inconclusive == "pass" else "fail"
     try:
-        base = find_run(baseline, results)
+        store = find_store(baseline)
+        base = None if store is not None else find_run(baseline, results)
     except RunError as e:
         print(f"llmbench: --baseline {e}", file=sys.stderr)
         outcome = without_baseline(head, f"--baseline {e}", inconclusive=when)
     else:
-        outcome = gate(read_evidence(base), head, inconclusive=when)
+        if store is not None:
+            outcome = gate_by_store(store, head, inconclusive=when)
+        elif base is not None:
+            outcome = gate(read_evidence(base), head, inconclusive=when)
     if junit_file is not None:
         save("--junit", junit_file, junit.render(outcome))
     if as_json:
