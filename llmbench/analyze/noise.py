@@ -50,9 +50,8 @@ def noise_of(log_RC: _Reals, *, line: bool) -> Noise:
     own = moderated(np.nansum(own_RC**2, axis=0) / freedom_C, freedom_C)
     variance_C = common + own.variances
     parts_C = common**2 / runs + own.variances**2 / own.freedoms
-    freedom = np.where(
-        parts_C > 0, variance_C**2 / np.where(parts_C > 0, parts_C, 1.0), freedom_C
-    )  # Satterthwaite 1946
+    known_C = parts_C > 0
+    freedom = np.where(known_C, variance_C**2 / np.where(known_C, parts_C, 1.0), freedom_C)  # Satterthwaite 1946
     others_RC = _others(common_R1, common, runs) + _others(own_RC, own.variances, own.freedoms)
     return Noise(variance_C, freedom, _farthest(seen_RC, others_RC), values)
 

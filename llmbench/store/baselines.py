@@ -19,7 +19,7 @@ from llmbench.codec import from_plain, to_plain
 from llmbench.errors import RunError
 from llmbench.store.entry import Entry, Event, Subject, folder_of, segments, soft_of, when
 from llmbench.store.origin import Evidence, evidence_of, read_evidence
-from llmbench.store.places import Place, is_url, place_of
+from llmbench.store.places import PARTIAL, Place, is_url, place_of
 from llmbench.store.record import FAILED
 from llmbench.store.runs import RECORDS, Header, Manifest, find_run, read_manifest
 from llmbench.store.schema import METADATA_KEY, NAMED, VERSION
@@ -66,8 +66,8 @@ class Store:
         if not found:
             run_id, digest = _named(name, results, self.url)
             found = [e for e in entries if e.event != "quarantine" and (e.run.run_id, e.run.digest) == (run_id, digest)]
-        if not found:
-            raise RunError(f"{self.url}: run {name} is not in this store")
+            if not found:
+                raise RunError(f"{self.url}: run {run_id} is not in this store")
         if len({e.run.digest for e in found}) > 1:
             ids = ", ".join(e.id for e in found)
             raise RunError(f"{self.url}: {len(found)} runs are named {name}; name one of the entries {ids}")
@@ -190,7 +190,10 @@ def digest_of(folder: Path) -> str:
 def _may_be_store(folder: Path) -> bool:
     if not folder.exists():
         return True
-    return folder.is_dir() and ((folder / MARKER).exists() or not any(folder.iterdir()))
+    if not folder.is_dir():
+        return False
+    others = [p for p in folder.iterdir() if p.suffix != PARTIAL]  # what another writer is about to begin it with
+    return not others or (folder / MARKER).exists()
 
 
 def _new_id() -> str:
