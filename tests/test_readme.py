@@ -70,7 +70,7 @@ def test_the_kernels_are_called_as_the_readme_says() -> None:
 )
 def test_every_command_of_the_readme_has_its_options(command: str, llmbench: Callable[..., object]) -> None:
     words = command.split()
-    name = words[:2] if words[0] in ("gate", "audit") else words[:1]
+    name = words[:2] if words[0] in ("gate", "audit", "baseline") else words[:1]
     told = llmbench(*name, "--help").stdout  # type: ignore[attr-defined]
     for option in (w for w in words if w.startswith("--")):
         assert option in told

@@ -30,6 +30,7 @@ WORST_FIRST: tuple[Kind, ...] = (
 
 NOT_RUN = frozenset({"skipped", "unavailable"})
 CODE_CHANGED = "code of the implementation changed"
+ONE_PROCESS = "one process on a side: intervals are within one process, and unchanged code differs more between two"
 
 
 @dataclass(frozen=True)
@@ -300,7 +301,7 @@ def _warnings(a: Side, b: Side, pairs: Sequence[Pair], names: tuple[str, str]) -
     if pairs and not any(p.a and p.b for p in pairs):
         yield "no case is in both runs"
     if any(c.basis == "within one process" for p in pairs for c in p.changes):
-        yield "one process on a side: intervals are within one process, and unchanged code differs more between two"
+        yield ONE_PROCESS
     times = ((str(p.facts["impl"]), c.ratio) for p in pairs if (c := p.change("time")) is not None)
     together = moved_together([(impl, ratio) for impl, ratio in times if ratio is not None])
     if together is not None:

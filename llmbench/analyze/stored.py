@@ -7,7 +7,7 @@ from statistics import median
 from typing import Literal, NamedTuple
 
 from llmbench.analyze.compare import Side, compare, side_of
-from llmbench.analyze.verdict import WORST_FIRST, Verdict, Word, judge, limits_of
+from llmbench.analyze.verdict import WORST_FIRST, Judge, Verdict, Word, judge, limits_of
 from llmbench.errors import UsageError
 from llmbench.store.origin import Evidence
 
@@ -43,6 +43,7 @@ class Outcome:
     limits: dict[str, float]  # metric -> the share by which it may grow
     verdicts: tuple[Verdict, ...]
     warnings: tuple[str, ...]
+    history: str | None = None  # what the baseline is, where it is more than one run
 
     @property
     def counts(self) -> dict[Word, int]:
@@ -68,8 +69,9 @@ class Outcome:
         return Sight(len(known), median(share for share, _ in known), worst, case)
 
 
-def gate(base: Evidence, head: Evidence, *, inconclusive: Inconclusive = "fail") -> Outcome:
-    """Judges every case of either run. What is gated, and by how much, is what the suite of `head` says.
+def gate(base: Evidence, head: Evidence, *, inconclusive: Inconclusive = "fail", by: Judge | None = None) -> Outcome:
+    """Judges every case of either run. What is gated, and by how much, is what the suite of `head` says; `by` judges
+    metrics otherwise than by these two runs.
 
     Raises: UsageError when either is a quick run.
     """
@@ -81,7 +83,7 @@ def gate(base: Evidence, head: Evidence, *, inconclusive: Inconclusive = "fail")
     warnings: tuple[str, ...] = ()
     if base.origin.device_key == head.origin.device_key and head.origin.device_key is not None:
         found = compare(base, head, names=("baseline", "run"))
-        verdicts = tuple(sorted((judge(p, limits) for p in found.pairs), key=lambda v: WORST_FIRST.index(v.word)))
+        verdicts = tuple(sorted((judge(p, limits, by) for p in found.pairs), key=lambda v: WORST_FIRST.index(v.word)))
         unknown = [name for name in limits if name not in measured]
         warnings = (*_doubts(base, head, unknown, verdicts), *found.warnings)
     code = exit_code({v.word for v in verdicts}, inconclusive=inconclusive)

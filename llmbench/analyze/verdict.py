@@ -1,7 +1,7 @@
 """Verdicts: what the stored gate says of a case of a run against its baseline, each with its reason in a sentence."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -38,6 +38,7 @@ class Finding:
     limit: float
     detectable: float | None  # the least increase that such runs would show as REGRESSED in four of five cases
     change: Change
+    runs: int | None = None  # of the history that it was judged by, where that is more than one run
 
     @property
     def judged(self) -> bool:
@@ -73,13 +74,18 @@ def limits_of(gate: Mapping[str, float]) -> dict[str, float]:
     return {**{name: 0.0 if name in DETERMINISTIC else TAU for name in ALWAYS}, **gate}
 
 
-def judge(pair: Pair, limits: Mapping[str, float]) -> Verdict:
-    """The verdict on a case, A being the baseline and B the run: its status first, then each metric with a limit."""
+Judge = Callable[[str, Change, float], "Finding"]
+"""(case, change of a metric, limit) -> what is said of it."""
+
+
+def judge(pair: Pair, limits: Mapping[str, float], by: Judge | None = None) -> Verdict:
+    """The verdict on a case, A being the baseline and B the run: its status first, then each metric with a limit, `by`
+    the two runs alone unless something else is given."""
     said = _by_status(pair.a, pair.b)
     if said is not None:
         return Verdict(pair.case_id, pair.label, *said, facts=pair.facts)
     findings = tuple(
-        _as_disturbed(judge_change(change, limit), pair)
+        _as_disturbed(by(pair.case_id, change, limit) if by else judge_change(change, limit), pair)
         for name, limit in limits.items()
         if (change := pair.change(name)) is not None
     )

@@ -14,6 +14,7 @@ COMMANDS = {
     "report": "Show what runs found: a table here, and plots on a page.",
     "compare": "Show what changed from one run to another.",
     "gate": "Turn a run and its baseline into an exit code.",
+    "baseline": "Keep the runs that a gate judges by.",
     "init": "Write a commented suite to start from.",
     "list": "List ops, implementations, suites or metrics.",
     "plan": "Show the cases of a suite and how long they will take.",

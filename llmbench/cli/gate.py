@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from llmbench.analyze.stored import Inconclusive, Outcome, gate, without_baseline
+from llmbench.analyze.tripwire import gate_by_store
 from llmbench.cli.gate_output import (
     AsMarkdown,
     Forms,
@@ -20,6 +21,7 @@ from llmbench.cli.gate_output import (
 from llmbench.cli.options import RESULTS, AsJson, Results
 from llmbench.errors import RunError, UsageError
 from llmbench.report import github, junit, stored_page, verdict_table
+from llmbench.store.baselines import find_store
 from llmbench.store.origin import read_evidence
 from llmbench.store.runs import find_run
 
@@ -34,7 +36,10 @@ def command() -> None:
 @app.command("stored")
 def stored(
     run: Annotated[str, typer.Argument(metavar="RUN", help="What is judged: a run's folder, latest or latest:SUITE.")],
-    baseline: Annotated[str, typer.Option("--baseline", metavar="RUN", help="The run that it is judged against.")],
+    baseline: Annotated[
+        str,
+        typer.Option("--baseline", metavar="RUN|STORE", help="The run, or the store of runs, that it is judged by."),
+    ],
     results: Results = RESULTS,
     inconclusive: WhenInconclusive = OnInconclusive.fail,
     everything: Annotated[bool, typer.Option("--all", help="Also what passed or has no result, one by one.")] = False,
@@ -44,7 +49,7 @@ def stored(
     html_file: Html = None,
     for_github: Github = False,
 ) -> None:
-    """Judge a run against a baseline that was measured before.
+    """Judge a run against a baseline that was measured before: a run, or the history in a store.
 
     Exits 0 pass, 1 regression or a case broken, 2 usage, 3 another device or a throttled or busy one, 4 missing case or
     baseline, or nothing to judge by, 5 inconclusive.
@@ -56,12 +61,16 @@ def stored(
     head = read_evidence(find_run(run, results))
     when: Inconclusive = "pass" if inconclusive == "pass" else "fail"
     try:
-        base = find_run(baseline, results)
+        store = find_store(baseline)
+        base = None if store is not None else find_run(baseline, results)
     except RunError as e:
         print(f"llmbench: --baseline {e}", file=sys.stderr)
         outcome = without_baseline(head, f"--baseline {e}", inconclusive=when)
     else:
-        outcome = gate(read_evidence(base), head, inconclusive=when)
+        if store is not None:
+            outcome = gate_by_store(store, head, inconclusive=when)
+        elif base is not None:
+            outcome = gate(read_evidence(base), head, inconclusive=when)
     targets.write(_forms(outcome, everything=everything))
     if as_json:
         print(verdict_table.document(outcome), end="")

@@ -42,6 +42,8 @@ def show(outcome: Outcome, console: Console, *, everything: bool = False) -> Non
     """Prints every verdict with its reason; what passed or has no result in short, unless `everything`."""
     for name, side in _sides(outcome):
         console.print(Text(f"{name:<8}  {one_line(side_text(side))}"), overflow="fold")
+    if outcome.history:
+        console.print(Text(f"history   {one_line(outcome.history)}"), overflow="fold")
     for text in outcome.warnings:
         console.print(Text(f"warning: {one_line(text)}", style="yellow"), overflow="fold")
     console.print(Text(f"limits    {limits_text(outcome)}"), overflow="fold")
@@ -63,6 +65,7 @@ def render(outcome: Outcome, *, everything: bool = False, most_bytes: int = MOST
     head = [f"# Gate: {markdown(summary(outcome))}", ""]
     for name, side in _sides(outcome):
         head.append(f"- **{name}**: {_short(side_text(side), 3 * SHOWN)}")
+    head += [f"- **history**: {_short(outcome.history, 3 * SHOWN)}"] if outcome.history else []
     head += [f"- **warning**: {_short(text, 3 * SHOWN)}" for text in outcome.warnings]
     head += [f"- **limits**: {_short(limits_text(outcome), 3 * SHOWN)}"]
     head += [f"- **passed**: {_short(sight_text(outcome.sight), 2 * SHOWN)}"] if outcome.sight else []
@@ -91,7 +94,7 @@ def document(outcome: Outcome) -> str:
             finding["processes"] = [change["processes_a"], change["processes_b"]]
     body = {"schema": SCHEMA, "exit_code": outcome.exit_code, "summary": summary(outcome), "counts": outcome.counts}
     body |= {"run": plain["head"], "baseline": plain["base"]}
-    body |= {k: plain[k] for k in ("inconclusive", "limits", "warnings")}
+    body |= {k: plain[k] for k in ("inconclusive", "limits", "history", "warnings")}
     body |= {"detectable": _sight(outcome.sight), "verdicts": plain["verdicts"]}
     return json.dumps(body, indent=1, allow_nan=False) + "\n"
 

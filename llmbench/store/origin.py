@@ -3,9 +3,11 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import pyarrow as pa
+
 from llmbench.errors import RunError
 from llmbench.store.query import Run, rows_of
-from llmbench.store.runs import RECORDS, read_manifest
+from llmbench.store.runs import RECORDS, Manifest, read_manifest
 from llmbench.store.table import read_table
 
 
@@ -36,16 +38,20 @@ _COLUMNS = [f.name for f in fields(Origin)]
 def read_evidence(folder: Path) -> Evidence:
     """The run in `folder`, judged by `records.parquet`. Raises: RunError when it holds no run, or several mixed."""
     manifest = read_manifest(folder)
-    table = read_table(folder, manifest.header)
+    return evidence_of(folder, manifest, read_table(folder, manifest.header), name=str(folder / RECORDS))
+
+
+def evidence_of(folder: Path, manifest: Manifest, table: pa.Table, *, name: str) -> Evidence:
+    """The run of that manifest and those records, which are a file of that name. Raises: as `read_evidence`."""
     run = Run(folder, manifest, rows_of(table))
     if not run.rows:
         return Evidence(run, _of_header(run))
-    found = {name: set(table.column(name).unique().to_pylist()) for name in _COLUMNS}
-    for name, values in found.items():
+    found = {column: set(table.column(column).unique().to_pylist()) for column in _COLUMNS}
+    for column, values in found.items():
         if len(values) > 1:
             several = ", ".join(sorted(map(str, values)))
-            raise RunError(f"{folder / RECORDS}: column {name}: {several}; wanted: one, since a run has one")
-    return Evidence(run, Origin(**{name: values.pop() for name, values in found.items()}))
+            raise RunError(f"{name}: column {column}: {several}; wanted: one, since a run has one")
+    return Evidence(run, Origin(**{column: values.pop() for column, values in found.items()}))
 
 
 def _of_header(run: Run) -> Origin:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,17 +49,21 @@ def read_table(folder: Path, header: Header) -> pa.Table:
     Columns that this version does not know are let be.
     Raises: RunError naming file and column, with what was seen and what is wanted.
     """
-    path = folder / RECORDS
+    return read_records(folder / RECORDS, header, name=str(folder / RECORDS))
+
+
+def read_records(source: Path | IO[bytes], header: Header, *, name: str) -> pa.Table:
+    """The records in a file of that name. Raises: as `read_table`."""
     try:
-        table = pq.ParquetFile(path).read()  # read_table imports pyarrow.dataset, half a second
+        table = pq.ParquetFile(source).read()  # read_table imports pyarrow.dataset, half a second
         table.validate(full=True)  # text is UTF-8
         wrong = next(_problems(table, header), None)
     except (OSError, ValueError, pa.ArrowException) as e:
-        raise RunError(f"{path}: not readable as records: {e}") from e
+        raise RunError(f"{name}: not readable as records: {e}") from e
     if wrong is not None:
-        raise RunError(f"{path}: {wrong.column}: {wrong.seen}; wanted: {wrong.wanted}")
-    for name in sorted(OPTIONAL - {*table.column_names}):
-        table = table.append_column(name, pa.nulls(table.num_rows, FIXED[name]))
+        raise RunError(f"{name}: {wrong.column}: {wrong.seen}; wanted: {wrong.wanted}")
+    for column in sorted(OPTIONAL - {*table.column_names}):
+        table = table.append_column(column, pa.nulls(table.num_rows, FIXED[column]))
     return table
 
 

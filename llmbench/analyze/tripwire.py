@@ -1,0 +1,152 @@
+"""The stored gate against a store of baselines: times by their history, counts exactly, creep since acceptance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from llmbench.analyze.change import DETERMINISTIC, Change, change
+from llmbench.analyze.compare import ONE_PROCESS
+from llmbench.analyze.history import ALPHA, MIN_RUNS, SUSPICION, Key, Standing, standings
+from llmbench.analyze.stored import Inconclusive, Outcome, gate, refuse_quick, without_baseline
+from llmbench.analyze.verdict import Finding, Word, judge_change, limits_of, percent
+from llmbench.store.baselines import Store
+from llmbench.store.entry import when
+from llmbench.store.origin import Evidence
+from llmbench.store.past import FIRST, Past, levels_of, read_past, versions_text
+from llmbench.store.query import Row
+
+
+def gate_by_store(store: Store, head: Evidence, *, inconclusive: Inconclusive = "fail") -> Outcome:
+    """Judges every case of the run by the current segment of its suite, device and software in a store.
+
+    Status and counts are compared with the latest run there, as `gate` does, and counts with the first one too. Times
+    are judged by all its runs. Cumulated drift since the segment's start is REGRESSED, and not a warning: the segment's
+    start is what was accepted last, each run alone stays below every limit, and a history that drifts would take its
+    own drift for usual; who wants it so says it with `baseline accept`.
+
+    Raises: UsageError when the run is a quick one; what reading the store raises.
+    """
+    refuse_quick("RUN", head)
+    past = read_past(store, head)
+    if isinstance(past, str):
+        return without_baseline(head, past, inconclusive=inconclusive)
+    limits = limits_of(head.run.manifest.header.suite.gate)
+    known = standings(past.levels, levels_of(head.run.rows), [name for name in limits if name not in DETERMINISTIC])
+    judge = _Judge(known, _rows(past.first.run.rows), _rows(head.run.rows), store.url)
+    outcome = gate(past.last, head, inconclusive=inconclusive, by=judge)
+    warnings = (*_doubts(outcome, known), *(w for w in outcome.warnings if w != ONE_PROCESS))
+    return replace(outcome, history=_history(past, known), warnings=warnings)
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Judges a metric of a case by its standing, a count by the latest and the first run."""
+
+    standings: dict[Key, Standing]
+    first: dict[Key, list[Row]]
+    head: dict[Key, list[Row]]
+    url: str
+
+    def __call__(self, case_id: str, changed: Change, limit: float) -> Finding:
+        key = case_id, changed.metric
+        if changed.metric in DETERMINISTIC:
+            found = judge_change(changed, limit)
+            since = change(changed.metric, self.first.get(key, []), self.head.get(key, []))
+            if found.word not in ("PASS", "IMPROVED") or since is None or since.a is None:
+                return found
+            crept = judge_change(since, limit)
+            reason = f"{crept.reason.replace('the baseline', 'the first run since acceptance')}; {_accept(self.url)}"
+            return replace(crept, reason=reason) if crept.word == "REGRESSED" else found
+        standing = self.standings.get(key)
+        if standing is None:
+            return judge_change(changed, limit)
+        word, reason = judge_standing(changed.metric, standing, limit, self.url)
+        seen = _as_change(changed, standing)
+        return Finding(changed.metric, word, reason, limit, standing.detectable(limit), seen, standing.runs)
+
+
+def judge_standing(metric: str, standing: Standing, limit: float, url: str) -> tuple[Word, str]:
+    """Word and reason of a metric with a history; `url` of the store, `limit` the share by which it may grow."""
+    top, ratio = 1 + limit, standing.ratio
+    runs = f"{standing.runs} run{'s' if standing.runs > 1 else ''}"
+    seen = f"{metric} ratio {ratio:.4g} to the baseline's {runs}"
+    if standing.more is None or standing.less is None or standing.crept is None or standing.crept_more is None:
+        missing = MIN_RUNS - standing.runs
+        return "INCONCLUSIVE", f"{seen}; baseline too young: {standing.runs} of {MIN_RUNS} runs, {missing} missing"
+    sight = _sight(standing, limit)
+    slower, crept = ratio >= top and ratio > 1, standing.crept >= top and standing.crept > 1
+    if slower and standing.more <= ALPHA:
+        return "REGRESSED", f"{seen}, beyond what unchanged runs do ({_odds(standing.more)}) and the limit {top:.4g}"
+    if crept and standing.crept_more <= ALPHA:
+        told = f"{metric} has crept to {standing.crept:.4g} of the first {FIRST} runs since acceptance, in the latest "
+        told += f"{FIRST} with this one; {_odds(standing.crept_more)}, limit {top:.4g}; {_accept(url)}"
+        return "REGRESSED", told
+    if slower and standing.more <= SUSPICION:
+        odds = _odds(standing.more)
+        return "INCONCLUSIVE", f"{seen}, reaches the limit {top:.4g}, but on too little evidence ({odds}); {sight}"
+    if crept and standing.crept_more <= SUSPICION:
+        told = f"{metric} may have crept to {standing.crept:.4g} of the first {FIRST} runs since acceptance"
+        return "INCONCLUSIVE", f"{told}, on too little evidence ({_odds(standing.crept_more)}); {sight}"
+    if ratio <= 1 / top and standing.less <= ALPHA:
+        return "IMPROVED", f"{seen}, less than unchanged runs take ({_odds(standing.less)}); {_accept(url)}"
+    if slower:
+        return "PASS", f"{seen}, above {top:.4g} but within the prediction limit {standing.limit:.4g}; {sight}"
+    return "PASS", f"{seen}, below the limit {top:.4g}; {sight}"
+
+
+def _as_change(changed: Change, standing: Standing) -> Change:
+    """The change from what is usual, instead of from the latest run."""
+    low, high = standing.interval or (None, None)
+    return replace(
+        changed, a=standing.usual, b=standing.seen, ratio=standing.ratio, low=low, high=high,
+        basis="history" if standing.interval else "none", log_error=standing.error, freedom=standing.freedom,
+    )  # fmt: skip
+
+
+def _history(past: Past, known: dict[Key, Standing]) -> str:
+    """`12 runs with torch 2.13.0 since 2026-05-01 12:00 UTC, when X was accepted: why; ...`"""
+    accepted, runs = past.segment.accepted, len(past.runs)
+    text = f"{runs} run{'s' if runs > 1 else ''} with {versions_text(past.segment.soft)}"
+    if accepted is not None:
+        text += f" since {accepted.run.run_id} was accepted on {when(accepted)}: {accepted.why}"
+    tests = 2 * sum(s.more is not None for s in known.values())
+    if not tests:
+        return text
+    return f"{text}; unchanged code regresses in {percent(ALPHA)} of runs (one-sided, Holm over {tests} tests)"
+
+
+def _doubts(outcome: Outcome, known: dict[Key, Standing]) -> Sequence[str]:
+    """What a pass does not say."""
+    found = [f for v in outcome.verdicts for f in v.findings if f.runs is not None]
+    told = []
+    young = [s.runs for s in known.values() if s.more is None]
+    if young:
+        told.append(
+            f"baseline too young in {len(young)} of {len(known)} times: {min(young)} of {MIN_RUNS} runs, "
+            f"{MIN_RUNS - min(young)} missing"
+        )
+    within = sum(f.word == "PASS" and (f.change.ratio or 0) >= 1 + f.limit > 1 for f in found)
+    if within:
+        cases = f"{within} time{'s' if within > 1 else ''}"
+        told.append(f"{cases} above the limit but within what unchanged runs do: this history cannot settle them")
+    return told
+
+
+def _sight(standing: Standing, limit: float) -> str:
+    return f"minimum detectable effect {percent(standing.detectable(limit) or 0)}"
+
+
+def _odds(probability: float) -> str:
+    return f"p = {probability:.2g}" if probability >= 1e-6 else "p < 1e-6"
+
+
+def _accept(url: str) -> str:
+    return f"if it is meant: llmbench baseline accept RUN --store {url} --why TEXT"
+
+
+def _rows(rows: Sequence[Row]) -> dict[Key, list[Row]]:
+    """The rows of whole cases by case and metric, one a process."""
+    found: dict[Key, list[Row]] = {}
+    for row in rows:
+        if row.metric is not None and row.part is None:
+            found.setdefault((row.case_id, row.metric), []).append(row)
+    return found
