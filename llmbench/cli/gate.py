@@ -1,7 +1,6 @@
 """`llmbench gate`."""
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,8 @@ import typer
 from rich.console import Console
 
 from llmbench.analyze.stored import Inconclusive, gate, without_baseline
-from llmbench.cli.options import RESULTS, AsJson, Results
+from llmbench.cli.gate_paired import paired, self_test
+from llmbench.cli.options import RESULTS, AsJson, OnInconclusive, Results
 from llmbench.cli.output import check_file, save
 from llmbench.errors import RunError, UsageError
 from llmbench.report import junit, verdict_table
@@ -17,13 +17,6 @@ from llmbench.store.origin import read_evidence
 from llmbench.store.runs import find_run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-
-
-class OnInconclusive(StrEnum):
-    """What an INCONCLUSIVE verdict does to the exit code."""
-
-    fail = "fail"
-    passes = "pass"
 
 
 @app.callback()
@@ -73,3 +66,7 @@ def stored(
     else:
         verdict_table.show(outcome, Console(highlight=False), everything=everything)
     raise typer.Exit(outcome.exit_code)
+
+
+app.command("paired")(paired)
+app.command("self-test")(self_test)

@@ -1,9 +1,18 @@
 """Options that several commands share, and what they stand for."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+class OnInconclusive(StrEnum):
+    """What an INCONCLUSIVE verdict does to the exit code."""
+
+    fail = "fail"
+    passes = "pass"
+
 
 Results = Annotated[
     Path, typer.Option("--results", help="Folder of the runs.", envvar="LLMBENCH_RESULTS", show_default=True)
