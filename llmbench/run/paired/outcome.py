@@ -183,8 +183,8 @@ def _row(case: Case, record: Record, m: Measurement) -> Row:
         status=record.status, why=record.why, value=m.value, low=None, high=None, unit=known.unit if known else None,
         better=known.better if known else None, n=1, samples=None, sample_block=None, sample_flags=None,
         stop_reason=None, timer=None, order=None, grad=record.grad, check_kind=None, config=record.config,
-        impl_hash=record.impl_hash, flop=record.flop, bytes=record.bytes, tokens=record.tokens, device="", device_name="", params=case.params,
-        axes=case.axes,
+        impl_hash=record.impl_hash, flop=record.flop, bytes=record.bytes, tokens=record.tokens, device="",
+        device_name="", params=case.params, axes=case.axes,
     )  # fmt: skip
 
 
