@@ -19,7 +19,7 @@ COMMANDS = {
     "plan": "Show the cases of a suite and how long they will take.",
     "schema": "Print the JSON Schema of suites or dashboards, for editors.",
     "doctor": "Tell what is on this machine, what is missing and why.",
-    "audit": "Measure llmbench itself, beside the tools that people use.",
+    "audit": "Judge llmbench itself, beside the tools that people use.",
     "worker": "Describe or measure in this very process, without a parent.",
 }
 """Command -> its line in `--help`: the first line of the docstring of `command` in `llmbench.cli.<name>`.

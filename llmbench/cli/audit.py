@@ -10,11 +10,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from llmbench.analyze import gate_audit
 from llmbench.cli.options import RESULTS, AsJson, Device, Results
 from llmbench.cli.run import FAILED, INTERRUPTED
 from llmbench.errors import UsageError
-from llmbench.report import timers_table
+from llmbench.report import gate_audit_table, timers_table
 from llmbench.run.timers.campaign import Order, Progress, run
+from llmbench.store.step_times import read_step_times
 from llmbench.store.timers import Trial, read_audit
 
 LINE_EVERY_S = 10.0  # a plain line about progress, beside those about failures
@@ -24,7 +26,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 
 @app.callback()
 def command() -> None:
-    """Measure llmbench itself, beside the tools that people use."""
+    """Judge llmbench itself, beside the tools that people use."""
 
 
 @app.command("timers")
@@ -76,6 +78,40 @@ def timers(
         print(f"llmbench: every trial is in {path}", file=sys.stderr)
     failed = stored is None and any(t.why is not None for t in audit.trials)
     raise typer.Exit(INTERRUPTED if interrupted else FAILED if failed else 0)
+
+
+@app.command("gate")
+def gate(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", metavar="FILE", help="Recorded times instead: parquet, a list column step_s in seconds."
+        ),
+    ] = None,
+    suites: Annotated[
+        int, typer.Option("--suites", min=1, help="Unchanged suites, and as many with slowed cases.")
+    ] = 400,
+    cases: Annotated[int, typer.Option("--cases", min=3, help="Cases of a suite.")] = 500,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draws.")] = 0,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="A markdown table.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Judge the same times by our gate and by those of other tools: false alarms, what each finds, what it costs.
+
+    Nothing is measured: times are drawn from a model of run-to-run noise, or from a file of recorded ones.
+    """
+    if as_markdown + as_json > 1:
+        raise UsageError("--markdown and --json: choose one")
+    if data is None:
+        audit = gate_audit.simulated(suites=suites, cases=cases, seed=seed)
+    else:
+        audit = gate_audit.recorded(read_step_times(data), suites=suites, cases=cases, seed=seed)
+    if as_json:
+        print(gate_audit_table.document(audit), end="")
+    elif as_markdown:
+        print(gate_audit_table.render(audit), end="")
+    else:
+        gate_audit_table.show(audit, Console(highlight=False))
 
 
 def _interrupt(_: int, __: FrameType | None) -> None:
