@@ -27,7 +27,8 @@ KEEP_MEMORY = {
 
 What it gave back costs page faults in the next call: a naive attention of 8 heads and 512 tokens took 13.7 to 19.0 ms
 with 1,500 to 4,000 faults a call in fresh processes, and 10.5 to 11.1 ms with 0 to 140 under these settings. As CUDA's
-allocator of torch does, it keeps what it has. Source: mallopt(3).
+allocator of torch does, it keeps what it has. Not by a high MALLOC_MMAP_THRESHOLD_, which ends at 32 MiB: what is
+larger would still come and go. Source: mallopt(3).
 """
 
 

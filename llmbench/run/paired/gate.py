@@ -23,7 +23,7 @@ from llmbench.run.paired.seen import Seen
 from llmbench.run.paired.source import Source
 from llmbench.run.paired.subject import Asked, Sides, open_sides
 from llmbench.run.paired.tier import look_at
-from llmbench.run.paired.verdicts import Found, broken, found_of, other_device
+from llmbench.run.paired.verdicts import Found, broken, foreign_processes, found_of, other_device
 from llmbench.run.protocol import Offer, Offered
 from llmbench.run.session import new_folder, points_of
 from llmbench.suite.case import Case, expand, only
@@ -67,6 +67,8 @@ def run_gate(order: GateOrder, say: Say) -> Found:
             if load is not None and (note := load_note(load)):
                 seen.notes.append(note)
             crew = Crew(sides, spec.device, sides.plugins, folder, _threads(text, spec), lock, seen.note)
+            if (busy := foreign_processes(spec)) is not None:
+                seen.refused.append(busy)
             try:
                 say(f"base {sides.base.revision} against head {sides.head.revision} on {spec.name}")
                 _measure(order, seen, crew, text, begin, say)
@@ -81,6 +83,8 @@ def run_gate(order: GateOrder, say: Say) -> Found:
 
 def _measure(order: GateOrder, seen: Seen, crew: Crew, text: SuiteText, begin: float, say: Say) -> None:
     """Fills `seen`: catalogs, exact metrics, pairs, decisions; as far as the sides allow."""
+    if seen.refused:
+        return
     try:
         pair = crew.pair()
         seen.hellos = {"base": pair.base.hello, "head": pair.head.hello}

@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from llmbench.analyze.compare import Side as Told
 from llmbench.analyze.stored import NO_BASELINE, Outcome, exit_code
 from llmbench.analyze.verdict import WORST_FIRST, Verdict, Word
+from llmbench.machine.nvml import open_nvml
 from llmbench.run.paired.outcome import demoted, missing, systemic_verdict, untold_differences, verdict_on
 from llmbench.run.paired.seen import Seen
 from llmbench.run.paired.turns import SIDES
 from llmbench.run.paired.witness import changed_since
 from llmbench.store.record import SideName
+from llmbench.suite.catalog import DeviceSpec
 
 SHOWN = 10  # differences that are told without being gated
 FALSE_ALARMS: frozenset[Word] = frozenset({"REGRESSED", "IMPROVED", "BROKEN", "FIXED"})
@@ -61,6 +63,21 @@ def other_device(seen: Seen) -> Verdict | None:
     keys = sorted(k for k in {*a.key, *b.key} if a.key.get(k) != b.key.get(k))
     differs = "; ".join(f"{k} {b.key.get(k)} against {a.key.get(k)}" for k in keys)
     return Verdict(None, "device", "ENV_ERROR", f"head is on another device than base: {differs}")
+
+
+def foreign_processes(device: DeviceSpec) -> Verdict | None:
+    """That other programs are on the GPU, whose work would be in the times; None if none are, or nobody can tell."""
+    if not device.device.startswith("cuda"):
+        return None
+    nvml = open_nvml(device.uuid or int(device.device.partition(":")[2] or 0))
+    if isinstance(nvml, str):
+        return None
+    others = nvml.other_processes()
+    nvml.close()
+    if not others:
+        return None
+    text = f"{others} other process{'es' if others > 1 else ''} on {device.name}: wait for them, or use another device"
+    return Verdict(None, "device", "ENV_ERROR", text)
 
 
 def _verdicts(seen: Seen) -> Iterator[Verdict]:

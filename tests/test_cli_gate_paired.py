@@ -1,0 +1,287 @@
+"""The paired gate through the command line: on the simulated device against a known truth, and on this CPU."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import psutil
+import pytest
+from paired_repository import REAL_KERNELS, SIMULATED, SIMULATED_SUITE, commit, git, write
+from paired_repository import real_repository as real
+from paired_repository import simulated_repository as simulated
+
+from llmbench.analyze.paired import PairedRule, judge_pairs
+from llmbench.run.paired.source import Replay
+from llmbench.store.pairs import read_pairs
+
+Llmbench = Callable[..., "subprocess.CompletedProcess[str]"]
+SLOWER = SIMULATED.replace('"mine": 1.0', '"mine": 1.1')
+FASTER = SIMULATED.replace('"mine": 1.0', '"mine": 0.9')
+MORE = SIMULATED.replace("MORE_BYTES = 0", "MORE_BYTES = 2**20")
+
+
+def suite(**changes: str) -> str:
+    """The suite with other texts in it: `old=new` by key."""
+    found = SIMULATED_SUITE
+    for old, new in changes.items():
+        lines = [f"{old}: {new}" if line.startswith(f"{old}:") else line for line in found.splitlines()]
+        found = "\n".join(lines) + "\n"
+    return found
+
+
+def kernel(body: str) -> str:
+    """The plugin with `mine` done by other code."""
+    return SIMULATED + f"\n\ndef replaced(p):\n    {body}\n\n\n" + (
+        "import dataclasses\n"
+        'simulated.impls["mine"] = dataclasses.replace(simulated.impls["mine"], setup=replaced)\n'
+    )  # fmt: skip
+
+
+FAILS = kernel("raise RuntimeError('no kernel today')")
+WRONG = kernel("return lambda x: (SimulatedKernel(p)(x), x + 1)[1]")
+OOM = kernel("raise torch.OutOfMemoryError('out of memory: 80 GiB')")
+CRASHES = kernel("import ctypes; return lambda x: ctypes.string_at(0)")
+
+# files of base (None: the first commit's), files of head -> exit code, case, its verdict, what its reason says
+TABLE: dict[str, tuple[dict[str, str], dict[str, str], int, str, str, str]] = {
+    "unchanged": ({}, {}, 0, "mine", "PASS", "below the limit 1.03"),
+    "10 % slower": ({}, {"sim_kernels.py": SLOWER}, 1, "mine", "REGRESSED", "slower by more than 0.5 %"),
+    "10 % faster": ({}, {"sim_kernels.py": FASTER}, 0, "mine", "IMPROVED", "faster by more than 0.5 %"),
+    "1 MiB more": (
+        {}, {"sim_kernels.py": MORE}, 1, "mine", "REGRESSED", "+1048576 B",
+    ),
+    "1 MiB less": ({"sim_kernels.py": MORE}, {"sim_kernels.py": SIMULATED}, 0, "mine", "IMPROVED", "-1048576 B"),
+    "head does not import": (
+        {}, {"sim_kernels.py": "import nothing_like_it\n"}, 1, "", "BROKEN",
+        "working tree (",
+    ),
+    "base does not import": (
+        {"sim_kernels.py": "1 / 0\n"}, {"sim_kernels.py": SIMULATED}, 4, "", "MISSING",
+        "does not import: plugin 'sim_kernels' cannot be loaded: ZeroDivisionError",
+    ),
+    "neither imports": (
+        {"sim_kernels.py": "1 / 0\n"}, {"sim_kernels.py": "import nothing_like_it\n"}, 4, "", "MISSING",
+        "nor does the head",
+    ),
+    "head fails": ({}, {"sim_kernels.py": FAILS}, 1, "mine", "BROKEN", "no kernel today"),
+    "head is wrong": ({}, {"sim_kernels.py": WRONG}, 1, "mine", "BROKEN", "ok in the baseline, wrong"),
+    "head runs out of memory": ({}, {"sim_kernels.py": OOM}, 1, "mine", "BROKEN", "oom"),
+    "head crashes": ({}, {"sim_kernels.py": CRASHES}, 1, "mine", "BROKEN", "crashed"),
+    "base fails": ({"sim_kernels.py": FAILS}, {"sim_kernels.py": SIMULATED}, 0, "mine", "FIXED", "ok in the run"),
+    "a new implementation": (
+        {}, {"suite.yaml": suite(impls="[mine, other, third]")}, 0, "third", "PASS", "below the limit",
+    ),
+    "an implementation that only the head has": (
+        {"sim_kernels.py": SIMULATED.replace(', "third": 1.0', "")},
+        {"sim_kernels.py": SIMULATED, "suite.yaml": suite(impls="[mine, other, third]")}, 0, "third", "NEW",
+        "only in the run|ok in the run, in the baseline unavailable",
+    ),
+    "a case that is gone": (
+        {}, {"suite.yaml": suite(impls="[mine]")}, 4, "other", "MISSING",
+        "in the suite of main, not in that of the head",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def judged(llmbench: Llmbench, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """The document of a paired gate of the working tree in `tmp_path` against main."""
+
+    def run(*args: str, rc: int, **more: str) -> dict[str, Any]:
+        done = llmbench("gate", "paired", "suite.yaml", "--base", "main", "--json", *args, rc=rc, **more)
+        document: dict[str, Any] = json.loads(done.stdout)
+        assert document["schema"] == "llmbench.gate.paired/1" and document["exit_code"] == rc
+        return document
+
+    return run
+
+
+def of(document: dict[str, Any], impl: str) -> dict[str, Any]:
+    """The worst verdict on an implementation, or on a whole side."""
+    found = [v for v in document["verdicts"] if v["label"].startswith(f"{impl} ") or (not impl and not v["case_id"])]
+    assert found, document["verdicts"]
+    return found[0]  # type: ignore[no-any-return]
+
+
+def trees(folder: Path) -> int:
+    return len(git(folder, "worktree", "list").splitlines())
+
+
+@pytest.mark.parametrize("row", TABLE)
+def test_the_paired_gate_table(judged: Callable[..., dict[str, Any]], tmp_path: Path, row: str) -> None:
+    before, after, rc, impl, word, said = TABLE[row]
+    simulated(tmp_path)
+    git(tmp_path, "checkout", "-q", "main")
+    if before:
+        commit(tmp_path, before)
+    write(tmp_path, after)
+    document = judged(rc=rc)
+    verdict = of(document, impl)
+    assert verdict["verdict"] == word and any(text in verdict["reason"] for text in said.split("|")), verdict
+    assert trees(tmp_path) == 1
+
+
+def test_what_was_measured_can_be_judged_again_from_the_evidence(
+    judged: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    simulated(tmp_path)
+    write(tmp_path, {"sim_kernels.py": SLOWER})
+    document = judged(rc=1)
+    folder = tmp_path / document["paired"]["folder"]
+    kept = json.loads((folder / "gate.json").read_text())
+    assert kept["verdicts"] == document["verdicts"] and folder.name.endswith("-paired")
+    decisions = document["paired"]["decisions"]
+    again = judge_pairs(dict.fromkeys(decisions, 0.03), Replay(read_pairs(folder)).take, rule=PairedRule())
+    assert {key: d.word for key, d in again.decisions.items()} == {key: d["word"] for key, d in decisions.items()}
+    ratios = [(d.ratio, decisions[key]["ratio"]) for key, d in again.decisions.items()]
+    np.testing.assert_allclose(*zip(*ratios, strict=True))
+
+
+def test_the_document_tells_how_it_was_measured(judged: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    simulated(tmp_path)
+    document = judged("--pairs", "5", "--only", "impl=mine", rc=0)
+    paired = document["paired"]
+    assert paired["layout"] == "both" and paired["same_code"] and paired["pairs"] == 5
+    assert paired["rule"]["screen_pairs"] == 5 and paired["rule"]["confirm_pairs"] == 15
+    assert [s["file"] for s in paired["sides"]["base"]["sources"]] == ["sim_kernels.py"]
+    assert paired["sides"]["base"]["sources_hash"] == paired["sides"]["head"]["sources_hash"]
+    assert "both sides are the same code: what differs is noise" in document["warnings"]
+    assert {v["label"].split()[0] for v in document["verdicts"]} == {"mine"}
+    time_ = next(f for f in document["verdicts"][0]["findings"] if f["metric"] == "time")
+    assert (
+        time_["basis"] == "pairs" and time_["processes"] == [5, 5] and time_["baseline"] == pytest.approx(1e-3, rel=0.1)
+    )
+
+
+def test_a_budget_that_is_spent_leaves_it_open(judged: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    simulated(tmp_path)
+    document = judged("--max-minutes", "0", rc=5)
+    assert of(document, "mine")["verdict"] == "INCONCLUSIVE"
+    assert "the budget was spent after 0 pairs: fewer than asked" in document["warnings"]
+    judged("--max-minutes", "0", "--inconclusive", "pass", rc=0)
+
+
+def test_a_device_that_is_throttled_on_one_side_says_nothing_of_code(
+    judged: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    simulated(tmp_path)
+    kernel_of, hot = "SimulatedKernel(p,", "SimulatedKernel(dataclasses.replace(p, throttled_after=1e-6),"
+    write(tmp_path, {"sim_kernels.py": SIMULATED.replace(kernel_of, hot).replace("import torch", "import dataclasses")})
+    verdict = of(judged("--pairs", "5", rc=3), "mine")
+    assert (
+        verdict["verdict"] == "ENV_ERROR"
+        and "the device was throttled in 100% of the run's samples" in verdict["reason"]
+    )
+
+
+def test_outputs_reach_the_terminal_markdown_and_junit(llmbench: Llmbench, tmp_path: Path) -> None:
+    simulated(tmp_path)
+    write(tmp_path, {"sim_kernels.py": MORE})
+    args = ("gate", "paired", "suite.yaml", "--base", "main", "--pairs", "5")
+    text = llmbench(*args, "--junit", "out.xml", rc=1).stdout
+    assert "REGRESSED  mine infer level=0.001" in text and "base      sim_kernels (1 module, " in text
+    assert max(map(len, text.splitlines())) <= 120
+    root = ElementTree.parse(tmp_path / "out.xml").getroot()
+    assert len(root.findall(".//failure")) == 2 and len(root.findall(".//testcase")) == 4
+    assert "| REGRESSED | mine infer level=0.001 |" in llmbench(*args, "--markdown", rc=1).stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "rc", "said"),
+    [
+        (("--base", "mian"), 2, "--base mian: no revision of"),
+        ((), 2, "give --base REV, or --base-python"),
+        (("--base", "main", "--only", "impl=mien"), 2, "suite 'suite' has no impl 'mien'; did you mean 'mine'?"),
+        (("--base", "main", "--device", "cuda:9"), 3, "device 'cuda:9' is not on this machine"),
+        (("--base", "main", "--json", "--markdown"), 2, "choose one"),
+    ],
+)
+def test_bad_input_is_one_message(
+    llmbench: Llmbench, tmp_path: Path, args: tuple[str, ...], rc: int, said: str
+) -> None:
+    simulated(tmp_path)
+    done = llmbench("gate", "paired", "suite.yaml", *args, rc=rc)
+    assert said in done.stderr and not done.stdout and trees(tmp_path) == 1
+    assert not list(tmp_path.glob("results/*/*/*"))
+
+
+def test_a_mistake_in_the_suite_is_told_with_the_name_that_was_given(llmbench: Llmbench, tmp_path: Path) -> None:
+    simulated(tmp_path)
+    write(tmp_path, {"suite.yaml": SIMULATED_SUITE.replace("level:", "levle:")})
+    said = llmbench("gate", "paired", "suite.yaml", "--base", "main", rc=2).stderr
+    assert "suite.yaml:6:" in said and "llmbench-gate-" not in said and trees(tmp_path) == 1
+
+
+def test_the_self_test_finds_nothing_in_what_is_the_same(llmbench: Llmbench, tmp_path: Path) -> None:
+    simulated(tmp_path)
+    done = json.loads(llmbench("gate", "self-test", "suite.yaml", "--json").stdout)
+    assert done["counts"] == {"PASS": 4} and done["paired"]["self_test"]
+    assert done["paired"]["sides"]["base"]["commit"] == git(tmp_path, "rev-parse", "HEAD")
+
+
+def test_the_self_test_calls_an_improvement_a_false_alarm_too(llmbench: Llmbench, tmp_path: Path) -> None:
+    """Code that behaves by the side that it is on: what no commit can do, but a bias can."""
+    simulated(tmp_path)
+    biased = SIMULATED.replace('"mine": 1.0,', '"mine": 0.9 if "/head/" in __file__ else 1.0,')
+    commit(tmp_path, {"sim_kernels.py": biased})
+    done = json.loads(llmbench("gate", "self-test", "suite.yaml", "--json", rc=1).stdout)
+    assert done["counts"]["IMPROVED"] == 2
+
+
+def test_ctrl_c_leaves_no_tree_and_no_process_behind(tmp_path: Path, env: dict[str, str]) -> None:
+    simulated(tmp_path)
+    write(tmp_path, {"suite.yaml": SIMULATED_SUITE.replace("0.005, process", "0.3, process")})
+    command = [sys.executable, "-m", "llmbench", "gate", "paired", "suite.yaml", "--base", "main", "--pairs", "5000"]
+    gate = subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert gate.stderr is not None
+    for line in gate.stderr:
+        if "pair 2 of" in line:
+            break
+    workers = psutil.Process(gate.pid).children(recursive=True)
+    assert len(workers) == 2
+    gate.send_signal(signal.SIGINT)
+    _, said = gate.communicate(timeout=60)
+    assert gate.returncode == 130 and "interrupted: nothing is judged" in said and trees(tmp_path) == 1
+    folder = next(tmp_path.glob("results/suite/*/*-paired"))
+    assert read_pairs(folder) and not (folder / "gate.json").exists()
+    assert not [worker for worker in workers if worker.is_running()]
+
+
+@pytest.mark.slow
+def test_a_real_kernel_that_is_three_times_slower_is_found(llmbench: Llmbench, tmp_path: Path) -> None:
+    real(tmp_path)
+    write(tmp_path, {"src/double_op/kernels.py": REAL_KERNELS.replace("REPEATS = 1", "REPEATS = 3")})
+    args = ("gate", "paired", "bench/double.yaml", "--base", "main", "--device", "cpu", "--json", "--pairs", "5")
+    document = json.loads(llmbench(*args, "--only", "impl=mul", rc=1).stdout)
+    verdict = of(document, "mul")
+    assert verdict["verdict"] == "REGRESSED" and {f["metric"] for f in verdict["findings"]} >= {"time", "peak_memory"}
+    time_ = next(f for f in verdict["findings"] if f["metric"] == "time")
+    assert time_["verdict"] == "REGRESSED" and 1.8 < time_["ratio"] < 4
+    assert [s["module"] for s in document["paired"]["sides"]["head"]["sources"]] == ["double_op", "double_op.kernels"]
+
+
+@pytest.mark.slow
+def test_a_mebibyte_more_is_found_before_anything_is_timed(llmbench: Llmbench, tmp_path: Path) -> None:
+    real(tmp_path)
+    commit(tmp_path, {"src/double_op/kernels.py": REAL_KERNELS.replace("MORE_BYTES = 0", "MORE_BYTES = 2**20")})
+    args = ("gate", "paired", "bench/double.yaml", "--base", "main", "--head", "feature", "--device", "cpu", "--json")
+    document = json.loads(llmbench(*args, "--max-minutes", "0", rc=1).stdout)
+    memory = next(f for f in of(document, "mul")["findings"] if f["metric"] == "peak_memory")
+    assert memory["verdict"] == "REGRESSED" and memory["run"] - memory["baseline"] == 2**20
+
+
+@pytest.mark.slow
+def test_unchanged_code_on_this_cpu_is_never_red(tmp_path: Path, env: dict[str, str]) -> None:
+    real(tmp_path)
+    gate = (sys.executable, "-m", "llmbench", "gate", "paired", "bench/double.yaml", "--base", "main", "--json")
+    more = ("--device", "cpu", "--max-minutes", "0.7")
+    done = subprocess.run([*gate, *more], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 5), done.stdout + done.stderr
+    paired = json.loads(done.stdout)["paired"]
+    assert paired["pairs"] >= 1 and paired["same_code"] and paired["wall_s"] < 60
