@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -22,71 +22,54 @@ from llmbench.store.pairs import read_pairs
 
 Llmbench = Callable[..., "subprocess.CompletedProcess[str]"]
 SLOWER = SIMULATED.replace('"mine": 1.0', '"mine": 1.1')
-FASTER = SIMULATED.replace('"mine": 1.0', '"mine": 0.9')
 MORE = SIMULATED.replace("MORE_BYTES = 0", "MORE_BYTES = 2**20")
 
 
-def suite(**changes: str) -> str:
-    """The suite with other texts in it: `old=new` by key."""
-    found = SIMULATED_SUITE
-    for old, new in changes.items():
-        lines = [f"{old}: {new}" if line.startswith(f"{old}:") else line for line in found.splitlines()]
-        found = "\n".join(lines) + "\n"
-    return found
+def plugin(kernels: dict[str, str]) -> str:
+    """A plugin with these implementations, each by the expression that makes its function from `p`."""
+    head = ['"""Kernels, one a behaviour."""', "import ctypes", "import torch"]
+    head += ["from llmbench.ops.simulated import SimulatedKernel, simulated", "def fails(why): raise why"]
+    for name, made in kernels.items():
+        head += [f"def make_{name}(p): return {made}", f'simulated.impl("{name}", needs=["simulated"])(make_{name})']
+    return "\n".join(head) + "\n"
 
 
-def kernel(body: str) -> str:
-    """The plugin with `mine` done by other code."""
-    return SIMULATED + f"\n\ndef replaced(p):\n    {body}\n\n\n" + (
-        "import dataclasses\n"
-        'simulated.impls["mine"] = dataclasses.replace(simulated.impls["mine"], setup=replaced)\n'
-    )  # fmt: skip
+SAME, MORE_MEMORY = "SimulatedKernel(p)", "SimulatedKernel(p, more_bytes=2**20)"
+FAILS = "fails(RuntimeError('no kernel today'))"
 
-
-FAILS = kernel("raise RuntimeError('no kernel today')")
-WRONG = kernel("return lambda x: (SimulatedKernel(p)(x), x + 1)[1]")
-OOM = kernel("raise torch.OutOfMemoryError('out of memory: 80 GiB')")
-CRASHES = kernel("import ctypes; return lambda x: ctypes.string_at(0)")
-
-# files of base (None: the first commit's), files of head -> exit code, case, its verdict, what its reason says
-TABLE: dict[str, tuple[dict[str, str], dict[str, str], int, str, str, str]] = {
-    "unchanged": ({}, {}, 0, "mine", "PASS", "below the limit 1.03"),
-    "10 % slower": ({}, {"sim_kernels.py": SLOWER}, 1, "mine", "REGRESSED", "slower by more than 0.5 %"),
-    "10 % faster": ({}, {"sim_kernels.py": FASTER}, 0, "mine", "IMPROVED", "faster by more than 0.5 %"),
-    "1 MiB more": (
-        {}, {"sim_kernels.py": MORE}, 1, "mine", "REGRESSED", "+1048576 B",
+# implementation -> as the base has it, as the head has it, its verdict, what its reason says
+BEHAVIOURS: dict[str, tuple[str | None, str | None, str, str]] = {
+    "same": (SAME, SAME, "PASS", "below the limit 1.03"),
+    "slower": (SAME, "SimulatedKernel(p, times=1.1)", "REGRESSED", "slower by more than 0.5 %"),
+    "faster": (SAME, "SimulatedKernel(p, times=0.9)", "IMPROVED", "faster by more than 0.5 %"),
+    "fatter": (SAME, MORE_MEMORY, "REGRESSED", "peak_memory 1048576 B against 256 B in the baseline: +1048320 B"),
+    "leaner": (MORE_MEMORY, SAME, "IMPROVED", "-1048320 B"),
+    "failing": (SAME, FAILS, "BROKEN", "ok in the baseline, error: RuntimeError: no kernel today"),
+    "failing_always": (FAILS, FAILS, "NO_RESULT", "in the baseline error too"),
+    "fixed": (FAILS, SAME, "FIXED", "ok in the run, in the baseline error: RuntimeError: no kernel today"),
+    "wrong": (SAME, "lambda x: (SimulatedKernel(p)(x), x + 1)[1]", "BROKEN", "ok in the baseline, wrong: "),
+    "hungry": (
+        SAME, "fails(torch.OutOfMemoryError('out of memory: 80 GiB'))", "BROKEN", "oom: OutOfMemoryError: out of",
     ),
-    "1 MiB less": ({"sim_kernels.py": MORE}, {"sim_kernels.py": SIMULATED}, 0, "mine", "IMPROVED", "-1048576 B"),
-    "head does not import": (
-        {}, {"sim_kernels.py": "import nothing_like_it\n"}, 1, "", "BROKEN",
-        "working tree (",
-    ),
-    "base does not import": (
-        {"sim_kernels.py": "1 / 0\n"}, {"sim_kernels.py": SIMULATED}, 4, "", "MISSING",
-        "does not import: plugin 'sim_kernels' cannot be loaded: ZeroDivisionError",
-    ),
-    "neither imports": (
-        {"sim_kernels.py": "1 / 0\n"}, {"sim_kernels.py": "import nothing_like_it\n"}, 4, "", "MISSING",
-        "nor does the head",
-    ),
-    "head fails": ({}, {"sim_kernels.py": FAILS}, 1, "mine", "BROKEN", "no kernel today"),
-    "head is wrong": ({}, {"sim_kernels.py": WRONG}, 1, "mine", "BROKEN", "ok in the baseline, wrong"),
-    "head runs out of memory": ({}, {"sim_kernels.py": OOM}, 1, "mine", "BROKEN", "oom"),
-    "head crashes": ({}, {"sim_kernels.py": CRASHES}, 1, "mine", "BROKEN", "crashed"),
-    "base fails": ({"sim_kernels.py": FAILS}, {"sim_kernels.py": SIMULATED}, 0, "mine", "FIXED", "ok in the run"),
-    "a new implementation": (
-        {}, {"suite.yaml": suite(impls="[mine, other, third]")}, 0, "third", "PASS", "below the limit",
-    ),
-    "an implementation that only the head has": (
-        {"sim_kernels.py": SIMULATED.replace(', "third": 1.0', "")},
-        {"sim_kernels.py": SIMULATED, "suite.yaml": suite(impls="[mine, other, third]")}, 0, "third", "NEW",
-        "only in the run|ok in the run, in the baseline unavailable",
-    ),
-    "a case that is gone": (
-        {}, {"suite.yaml": suite(impls="[mine]")}, 4, "other", "MISSING",
-        "in the suite of main, not in that of the head",
-    ),
+    "crashing": (SAME, "lambda x: ctypes.string_at(0)", "BROKEN", "crashed: build: worker killed by SIGSEGV"),
+    "fresh": (None, SAME, "NEW", "ok in the run, in the baseline unavailable: op 'simulated' has no implementation"),
+    "gone": (SAME, None, "MISSING", "in the suite of main, not in that of the head"),
 }  # fmt: skip
+
+
+def suite_of(impls: Iterable[str]) -> str:
+    """The suite with these implementations, at one level."""
+    found = SIMULATED_SUITE.replace("impls: [mine, other]", f"impls: [{', '.join(impls)}]")
+    return found.replace("[0.001, 0.002]", "[0.001]")
+
+
+def two_commits(folder: Path, names: Iterable[str]) -> None:
+    """Base (main) and head (the working tree) with the behaviours of these names."""
+    base, head = ({n: made for n in names if (made := BEHAVIOURS[n][side]) is not None} for side in (0, 1))
+    simulated(folder)
+    git(folder, "checkout", "-q", "main")
+    commit(folder, {"sim_kernels.py": plugin(base), "suite.yaml": suite_of(base)})
+    write(folder, {"sim_kernels.py": plugin(head), "suite.yaml": suite_of(head)})
 
 
 @pytest.fixture
@@ -113,18 +96,68 @@ def trees(folder: Path) -> int:
     return len(git(folder, "worktree", "list").splitlines())
 
 
-@pytest.mark.parametrize("row", TABLE)
-def test_the_paired_gate_table(judged: Callable[..., dict[str, Any]], tmp_path: Path, row: str) -> None:
-    before, after, rc, impl, word, said = TABLE[row]
+def test_every_behaviour_has_its_verdict(judged: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    two_commits(tmp_path, BEHAVIOURS)
+    document = judged(rc=1)
+    for name, (_, _, word, said) in BEHAVIOURS.items():
+        verdict = of(document, name)
+        assert (name, verdict["verdict"]) == (name, word) and said in verdict["reason"], verdict["reason"]
+    assert len(document["verdicts"]) == len(BEHAVIOURS) and trees(tmp_path) == 1
+    assert of(document, "crashing")["reason"].count("crashed") == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "rc"), [(["same", "faster", "leaner", "fixed", "fresh", "failing_always"], 0), (["same", "gone"], 4)]
+)
+def test_the_exit_code_is_that_of_the_worst(
+    judged: Callable[..., dict[str, Any]], tmp_path: Path, names: list[str], rc: int
+) -> None:
+    two_commits(tmp_path, names)
+    assert {v["label"].split()[0] for v in judged(rc=rc)["verdicts"]} == set(names)
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "rc", "word", "said"),
+    [
+        (
+            SIMULATED,
+            "import nothing\n",
+            1,
+            "BROKEN",
+            "does not import: plugin 'sim_kernels' cannot be loaded: Module",
+        ),
+        (
+            "1 / 0\n",
+            SIMULATED,
+            4,
+            "MISSING",
+            ") does not import: plugin 'sim_kernels' cannot be loaded: ZeroDiv",
+        ),
+        ("1 / 0\n", "import nothing\n", 4, "MISSING", "nor does the head: plugin 'sim_kernels' cannot be loaded"),
+    ],
+)
+def test_a_side_that_does_not_import_is_told_from_one_that_is_slower(
+    judged: Callable[..., dict[str, Any]], tmp_path: Path, base: str, head: str, rc: int, word: str, said: str
+) -> None:
     simulated(tmp_path)
     git(tmp_path, "checkout", "-q", "main")
-    if before:
-        commit(tmp_path, before)
-    write(tmp_path, after)
-    document = judged(rc=rc)
-    verdict = of(document, impl)
-    assert verdict["verdict"] == word and any(text in verdict["reason"] for text in said.split("|")), verdict
-    assert trees(tmp_path) == 1
+    commit(tmp_path, {"sim_kernels.py": base})
+    write(tmp_path, {"sim_kernels.py": head})
+    (verdict,) = judged(rc=rc)["verdicts"]
+    assert verdict["verdict"] == word and said in verdict["reason"], verdict["reason"]
+
+
+def test_a_suite_that_is_slower_as_a_whole_is_one_finding(
+    judged: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    names = [f"k{i}" for i in range(8)]
+    simulated(tmp_path)
+    git(tmp_path, "checkout", "-q", "main")
+    commit(tmp_path, {"sim_kernels.py": plugin(dict.fromkeys(names, SAME)), "suite.yaml": suite_of(names)})
+    write(tmp_path, {"sim_kernels.py": plugin(dict.fromkeys(names, "SimulatedKernel(p, times=1.1)"))})
+    document = judged(rc=1)
+    assert [v["label"] for v in document["verdicts"] if v["verdict"] == "REGRESSED"] == ["the whole suite (SYSTEMIC)"]
+    assert document["counts"] == {"REGRESSED": 1, "INCONCLUSIVE": 8}
 
 
 def test_what_was_measured_can_be_judged_again_from_the_evidence(

@@ -80,5 +80,5 @@ class Seen:
 
     def strangers(self) -> Iterator[tuple[SideName, str]]:
         """What of the subject came from elsewhere than its side's tree."""
-        for side in SIDES:
+        for side in SIDES if self.tier else ():
             yield from ((side, text) for text in strangers(self.sides.of(side), self.sides, self.sources(side)))
