@@ -290,8 +290,8 @@ def test_ctrl_c_leaves_no_tree_and_no_process_behind(tmp_path: Path, env: dict[s
 def test_a_real_kernel_that_is_three_times_slower_is_found(llmbench: Llmbench, tmp_path: Path) -> None:
     real(tmp_path)
     write(tmp_path, {"src/double_op/kernels.py": REAL_KERNELS.replace("REPEATS = 1", "REPEATS = 3")})
-    args = ("gate", "paired", "bench/double.yaml", "--base", "main", "--device", "cpu", "--json", "--pairs", "5")
-    document = json.loads(llmbench(*args, "--only", "impl=mul", rc=1).stdout)
+    args = ("gate", "paired", "bench/double.yaml", "--base", "main", "--device", "cpu", "--json")
+    document = json.loads(llmbench(*args, "--only", "impl=mul", "--pairs", "5", "--max-minutes", "2", rc=1).stdout)
     verdict = of(document, "mul")
     assert verdict["verdict"] == "REGRESSED" and {f["metric"] for f in verdict["findings"]} >= {"time", "peak_memory"}
     time_ = next(f for f in verdict["findings"] if f["metric"] == "time")
