@@ -1,14 +1,38 @@
 """What parent and worker say to each other: one line a message, and nothing of another version."""
 
 import json
+from typing import get_args
 
 import pytest
 
 from llmbench.errors import ProtocolError
 from llmbench.machine.fingerprint import Machine
-from llmbench.run.protocol import VERSION, Found, Hello, Message, Stage, Telemetry, Unit, UnitDone, decode, encode
+from llmbench.run.protocol import (
+    VERSION,
+    Block,
+    BlockDone,
+    CaseReady,
+    Found,
+    Hello,
+    Loaded,
+    Message,
+    Offer,
+    Offered,
+    Prepare,
+    Release,
+    Source,
+    Sources,
+    Stage,
+    Telemetry,
+    Unit,
+    UnitDone,
+    Way,
+    decode,
+    encode,
+)
 from llmbench.store.record import Measurement, Record
 from llmbench.suite.case import Case
+from llmbench.suite.catalog import Catalog, DeviceSpec
 from llmbench.suite.suite import Measure
 
 CASE = Case(
@@ -24,6 +48,17 @@ MESSAGES: tuple[Message, ...] = (
     Found(Record("c" * 16, 2, "ok", measurements=[Measurement("time", 0.1, samples=[0.1], sample_t_ns=[2**62])])),
     Telemetry([{"t_ns": 2**62, "power_w": 71.5, "throttle_names": None, "other_processes": 0}]),
     UnitDone("p" * 16, 2, 1.5, {"time": 1.0}),
+    Offer(),
+    Offered(Catalog(DeviceSpec("cpu", "cpu", "EPYC"), (), {"torch": "2.6"})),
+    Prepare(CASE, "base 3", 3, Measure(), ("memory",), 7, (1,), Way(True, 8, False)),
+    Prepare(CASE, "base 3", 3, Measure(), (), 7),
+    CaseReady(Record("c" * 16, 3, "ok"), 1e-3, 64, "perf_counter", Way(), 1e9, 0.0, 2e9, ((0.5, 1.0, 1e-7),)),
+    Block("c" * 16, 25, 4),
+    BlockDone("c" * 16, [1e-3], [2**62], [""], 4, 7, 0, 0.1),
+    BlockDone("c" * 16, [], [], [], record=Record("c" * 16, 3, "error", why="boom")),
+    Release("c" * 16),
+    Sources(("/repo",), ("my_ops",)),
+    Loaded((Source("my_ops", "/repo/my_ops.py", "ab12"),)),
 )
 
 
@@ -36,7 +71,7 @@ def test_a_message_is_one_line_and_comes_back_equal(message: Message) -> None:
 
 
 def test_every_kind_of_message_is_tried() -> None:
-    assert {type(m) for m in MESSAGES} == {Unit, Hello, Stage, Found, Telemetry, UnitDone}
+    assert {type(m) for m in MESSAGES} == set(get_args(Message))
 
 
 @pytest.mark.parametrize("version", [0, VERSION + 1, str(VERSION), None])

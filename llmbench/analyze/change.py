@@ -24,9 +24,10 @@ holds), not the errors (a backward pass with atomic adds differs from call to ca
 
 POWER = 0.8  # of what `detectable` names: it would be found in four of five such pairs of runs
 
-Basis = Literal["processes", "history", "within one process", "exact", "none"]
+Basis = Literal["pairs", "processes", "history", "within one process", "exact", "none"]
 """What the interval of a ratio rests on.
 
+`pairs`: 95 % CI, Student's t on the logs of the ratios of pairs of processes, one of each side, that took turns.
 `processes`: 95 % CI, Welch's t on the logs of the process medians, at least two a side.
 `history`: 95 % interval, Student's t on the logs of the levels of many runs, which A then stands for.
 `within one process`: a side has one process, so the CIs of the samples are all there is; says nothing about the next

@@ -1,7 +1,7 @@
 """Verdicts: what the stored gate says of a case of a run against its baseline, each with its reason in a sentence."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -81,7 +81,7 @@ Judge = Callable[[str, Change, float], "Finding"]
 def judge(pair: Pair, limits: Mapping[str, float], by: Judge | None = None) -> Verdict:
     """The verdict on a case, A being the baseline and B the run: its status first, then each metric with a limit, `by`
     the two runs alone unless something else is given."""
-    said = _by_status(pair.a, pair.b)
+    said = by_status(pair.a, pair.b)
     if said is not None:
         return Verdict(pair.case_id, pair.label, *said, facts=pair.facts)
     findings = tuple(
@@ -92,10 +92,15 @@ def judge(pair: Pair, limits: Mapping[str, float], by: Judge | None = None) -> V
     if not findings:
         reason = "ok on both sides, but neither has a metric that is gated"
         return Verdict(pair.case_id, pair.label, "NO_RESULT", reason, facts=pair.facts)
+    return verdict_of(pair.case_id, pair.label, findings, pair.facts)
+
+
+def verdict_of(case_id: str, label: str, findings: Sequence[Finding], facts: dict[str, Scalar]) -> Verdict:
+    """The verdict on a case with findings: the worst of them, with the reasons of those that did not pass."""
     word = min((f.word for f in findings), key=WORST_FIRST.index)
     telling = [f for f in findings if f.word != "PASS"] or list(findings)
     telling.sort(key=lambda f: WORST_FIRST.index(f.word))
-    return Verdict(pair.case_id, pair.label, word, "; ".join(f.reason for f in telling), findings, pair.facts)
+    return Verdict(case_id, label, word, "; ".join(f.reason for f in telling), tuple(findings), facts)
 
 
 def judge_change(change: Change, limit: float) -> Finding:
@@ -134,7 +139,7 @@ def _as_disturbed(finding: Finding, pair: Pair) -> Finding:
     return replace(finding, word="ENV_ERROR", reason=f"{why} ({finding.word}: {finding.reason})")
 
 
-def _by_status(a: Seen | None, b: Seen | None) -> tuple[Word, str] | None:
+def by_status(a: Seen | None, b: Seen | None) -> tuple[Word, str] | None:
     """Word and reason for a case that is not ok on both sides."""
     if a is None:
         return "NEW", f"only in the run ({_told(b)})"

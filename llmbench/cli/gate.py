@@ -18,6 +18,7 @@ from llmbench.cli.gate_output import (
     Targets,
     WhenInconclusive,
 )
+from llmbench.cli.gate_paired import paired, self_test
 from llmbench.cli.options import RESULTS, AsJson, Results
 from llmbench.errors import RunError, UsageError
 from llmbench.report import github, junit, stored_page, verdict_table
@@ -94,3 +95,7 @@ def _forms(outcome: Outcome, *, everything: bool) -> Forms:
             warnings=outcome.warnings,
         ),
     )
+
+
+app.command("paired")(paired)
+app.command("self-test")(self_test)

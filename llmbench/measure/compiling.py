@@ -2,6 +2,8 @@
 
 import torch
 
+MOST_KEPT = 4096  # graphs of a function: more than a suite has cases
+
 
 def forget_compiled() -> None:
     """Compile caches in memory are reset for each point; a recompile limit is an error, and so is a failed compilation.
@@ -16,6 +18,14 @@ def forget_compiled() -> None:
             setattr(torch._dynamo.config, name, value)
     if hasattr(torch._functorch.config, "donated_buffer"):
         torch._functorch.config.donated_buffer = False
+
+
+def keep_compiled() -> None:
+    """As `forget_compiled`, for a process that keeps many compiled cases at once: the limits are on their number."""
+    forget_compiled()
+    for name in ("recompile_limit", "accumulated_recompile_limit", "cache_size_limit", "accumulated_cache_size_limit"):
+        if hasattr(torch._dynamo.config, name):
+            setattr(torch._dynamo.config, name, MOST_KEPT)
 
 
 def why_eager() -> str | None:

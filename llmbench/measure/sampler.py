@@ -67,7 +67,7 @@ def sample(
     `first_block`: those of one number were measured one after the other.
     """
     found = {t.key: Samples() for t in targets}
-    turn = _Turn()
+    turn = Turn()
     with collector_off():
         for target in targets:
             on_block("warm-up", target.key)
@@ -89,7 +89,7 @@ def sample(
 
 
 @dataclass
-class _Turn:
+class Turn:
     """Whose turn it is in the rings: one count for all targets, which share inputs, so that nobody finds them warm."""
 
     count: int = 0
@@ -126,7 +126,7 @@ def _stop(samples: Samples, *, rounds: int, target_ci: float, max_s: float, min_
     return "max_s" if samples.spent_s >= max_s else None
 
 
-def _warm_up(target: Target, samples: Samples, turn: _Turn, *, clock: Clock, max_s: float) -> None:
+def _warm_up(target: Target, samples: Samples, turn: Turn, *, clock: Clock, max_s: float) -> None:
     """Calls until the time is flat, bounded by a share of the budget; decides on calls a sample and samples a block."""
     start, times = clock.now(), []
     try:
@@ -150,7 +150,7 @@ def _warm_up(target: Target, samples: Samples, turn: _Turn, *, clock: Clock, max
     samples.block_size = max(1, min(MAX_BLOCK, int(max_s / ROUNDS / (spent_s / len(times))) if spent_s else MAX_BLOCK))
 
 
-def _one_block(target: Target, samples: Samples, turn: _Turn, number: int, *, clock: Clock) -> None:
+def _one_block(target: Target, samples: Samples, turn: Turn, number: int, *, clock: Clock) -> None:
     start = clock.now()
     try:
         block = [turn.take(target.ring, samples.sample_calls) for _ in range(samples.block_size)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from llmbench.errors import UsageError
 from llmbench.ops.op import Op
+from llmbench.suite.case import Case
 from llmbench.suite.catalog import Catalog, DeviceSpec, ParamSpec
 
 OPS: dict[str, Op[Any]] = {}
@@ -57,6 +58,20 @@ def load_plugins(named: Sequence[str] = ()) -> list[str]:
     for plugin in named:
         _load(plugin)
     return notes
+
+
+def why_unknown(case: Case) -> str | None:
+    """Why there is no such case here: another suite's op, version, implementation or parameter; None if there is."""
+    op = OPS.get(case.op)
+    if op is None:
+        return f"no op {case.op!r} here"
+    if op.version != case.op_version:
+        return f"op {case.op!r} is of version {op.version} here, not {case.op_version}"
+    if case.impl not in op.impls:
+        return f"op {case.op!r} has no implementation {case.impl!r} here"
+    known = {spec.name for spec in op.spec("cpu").params}
+    strange = [name for name in case.params if name not in known]
+    return f"op {case.op!r} has no parameter {strange[0]!r} here" if strange else None
 
 
 def catalog(device: DeviceSpec, versions: dict[str, str], notes: Sequence[str] = ()) -> Catalog:

@@ -18,7 +18,7 @@ def document(summary: Summary) -> dict[str, object]:
     its point or cannot be told from it, so several of a point may have it.
     """
     lines = [_line(line) for line in summary.lines]
-    return {"schema": SCHEMA, "run": _finite(to_plain(summary.facts)), "lines": lines}
+    return {"schema": SCHEMA, "run": finite(to_plain(summary.facts)), "lines": lines}
 
 
 def render(summary: Summary) -> str:
@@ -30,19 +30,19 @@ def _line(line: Line) -> dict[str, object]:
     plain = {f.name: getattr(line, f.name) for f in fields(line) if f.name not in ("rates", "flags")}
     rates = {f.name: getattr(line.rates, f.name) for f in fields(line.rates)}
     flags = {"flags": [flag._asdict() for flag in line.flags]}
-    return {name: _finite(_named(value)) for name, value in {**plain, **rates, **flags}.items()}
+    return {name: finite(_named(value)) for name, value in {**plain, **rates, **flags}.items()}
 
 
 def _named(value: object) -> object:
     return value._asdict() if isinstance(value, Estimate | Ratio) else value
 
 
-def _finite(value: object) -> object:
+def finite(value: object) -> object:
     """NaN and the infinities, which JSON cannot hold, as null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return value

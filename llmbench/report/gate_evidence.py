@@ -1,5 +1,6 @@
 """What the page of a gate shows, whichever gate it was: verdicts, ratios, pairs in their order, components of noise."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from llmbench.analyze.verdict import WORST_FIRST, Verdict, Word
@@ -63,3 +64,16 @@ class GateEvidence:
         """Cases by verdict, worst first."""
         words = [v.word for v in self.verdicts]
         return {word: n for word in WORST_FIRST if (n := words.count(word))}
+
+
+def effects_of(verdicts: Iterable[Verdict], metrics: Iterable[str]) -> Iterator[Effect]:
+    """The ratios behind the verdicts, metric by metric; one without a positive ratio is in the reasons alone."""
+    known = list(verdicts)
+    for metric in metrics:
+        for verdict in known:
+            for found in verdict.findings:
+                ratio, exact = found.change.ratio, found.change.basis == "exact"
+                if found.metric != metric or not ratio:
+                    continue
+                low, high = (ratio, ratio) if exact else (found.change.low, found.change.high)
+                yield Effect(metric, verdict.label, found.word, ratio, low, high, 1 + found.limit, verdict.facts)

@@ -1,12 +1,9 @@
 """The page of a stored gate: a run against a baseline that was measured before."""
 
-from collections.abc import Iterator
-
 from llmbench.analyze.stored import Outcome
-from llmbench.analyze.verdict import Verdict
 from llmbench.report import gate_page
 from llmbench.report.compare_table import side_text
-from llmbench.report.gate_evidence import Effect, GateEvidence
+from llmbench.report.gate_evidence import GateEvidence, effects_of
 from llmbench.report.verdict_table import limits_text, meaning, sight_text
 
 
@@ -28,14 +25,5 @@ def evidence_of(outcome: Outcome) -> GateEvidence:
         told=tuple(told),
         warnings=outcome.warnings,
         verdicts=outcome.verdicts,
-        effects=tuple(e for metric in outcome.limits for v in outcome.verdicts for e in _effects(v, metric)),
+        effects=tuple(effects_of(outcome.verdicts, outcome.limits)),
     )
-
-
-def _effects(verdict: Verdict, metric: str) -> Iterator[Effect]:
-    for found in verdict.findings:
-        ratio, exact = found.change.ratio, found.change.basis == "exact"
-        if found.metric != metric or not ratio:
-            continue
-        low, high = (ratio, ratio) if exact else (found.change.low, found.change.high)
-        yield Effect(metric, verdict.label, found.word, ratio, low, high, 1 + found.limit, verdict.facts)

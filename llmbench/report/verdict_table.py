@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.text import Text
@@ -79,10 +79,12 @@ def render(outcome: Outcome, *, everything: bool = False, most_bytes: int = MOST
 
 
 def document(outcome: Outcome) -> str:
-    """The verdicts as JSON text, SI units, what is unknown null, ending in a newline.
+    """The verdicts as JSON text, SI units, what is unknown null, ending in a newline."""
+    return json.dumps(body(outcome), indent=1, allow_nan=False) + "\n"
 
-    `detectable`: the minimum detectable effects of the times that passed, as shares; null where none did.
-    """
+
+def body(outcome: Outcome) -> dict[str, Any]:
+    """The verdicts as plain data. `detectable`: minimum detectable effects of times that passed, as shares, or null."""
     plain = to_plain(outcome)
     for verdict in plain["verdicts"]:
         verdict["verdict"] = verdict.pop("word")
@@ -92,11 +94,10 @@ def document(outcome: Outcome) -> str:
             finding |= {"baseline": change["a"], "run": change["b"]}
             finding |= {k: change[k] for k in ("unit", "ratio", "low", "high", "basis")}
             finding["processes"] = [change["processes_a"], change["processes_b"]]
-    body = {"schema": SCHEMA, "exit_code": outcome.exit_code, "summary": summary(outcome), "counts": outcome.counts}
-    body |= {"run": plain["head"], "baseline": plain["base"]}
-    body |= {k: plain[k] for k in ("inconclusive", "limits", "history", "warnings")}
-    body |= {"detectable": _sight(outcome.sight), "verdicts": plain["verdicts"]}
-    return json.dumps(body, indent=1, allow_nan=False) + "\n"
+    found: dict[str, Any] = {"schema": SCHEMA, "exit_code": outcome.exit_code, "summary": summary(outcome)}
+    found |= {"counts": outcome.counts, "run": plain["head"], "baseline": plain["base"]}
+    found |= {k: plain[k] for k in ("inconclusive", "limits", "history", "warnings")}
+    return {**found, "detectable": _sight(outcome.sight), "verdicts": plain["verdicts"]}
 
 
 def shown(outcome: Outcome, *, everything: bool) -> Iterator[Verdict]:

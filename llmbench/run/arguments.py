@@ -20,5 +20,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plugin", action="append", default=[], metavar="MODULE[:FUNCTION]", help="a plugin to load")
     parser.add_argument("--process", type=int, metavar="N", help="only the units of this process of the plan")
     parser.add_argument("--path", action="append", default=[], help=argparse.SUPPRESS)  # for plugins, last
+    parser.add_argument("--first", action="append", default=[], help=argparse.SUPPRESS)  # for plugins, first
     parser.add_argument("--serve", metavar="IN,OUT", help=argparse.SUPPRESS)  # descriptors of a parent
     return parser

@@ -13,7 +13,7 @@ from typing import IO
 
 import llmbench
 from llmbench.errors import MachineError, ProtocolError
-from llmbench.run.protocol import Hello, Message, Unit, decode, encode
+from llmbench.run.protocol import Hello, Message, decode, encode
 
 START_S = 120.0  # importing torch from a cold network disk takes a minute
 LOG_TAIL = 16_384  # bytes of a dead worker's output that are read: a crash writes the stack of every thread
@@ -27,7 +27,8 @@ KEEP_MEMORY = {
 
 What it gave back costs page faults in the next call: a naive attention of 8 heads and 512 tokens took 13.7 to 19.0 ms
 with 1,500 to 4,000 faults a call in fresh processes, and 10.5 to 11.1 ms with 0 to 140 under these settings. As CUDA's
-allocator of torch does, it keeps what it has. Source: mallopt(3).
+allocator of torch does, it keeps what it has. Not by a high MALLOC_MMAP_THRESHOLD_, which ends at 32 MiB: what is
+larger would still come and go. Source: mallopt(3).
 """
 
 
@@ -58,18 +59,20 @@ class LocalWorker:
 
     def __init__(
         self, *, device: str, plugins: Sequence[str], plugin_path: Path, log: Path, threads: int | None = None,
-        python: str = sys.executable,
+        python: str = sys.executable, first: Sequence[Path] = (), harness: Path | None = None,
     ) -> None:  # fmt: skip
+        """`first` goes first on sys.path; `harness`: the folder that holds llmbench, None for this very one."""
         self._log_path = log
         self._log_start = log.stat().st_size if log.exists() else 0
         child_in, self._to_child = os.pipe()
         self._from_child, child_out = os.pipe()
         command = [python, "-P", "-m", "llmbench.run.serve", "--serve", f"{child_in},{child_out}", "--device", device]
         command += [arg for plugin in plugins for arg in ("--plugin", plugin)] + ["--path", str(plugin_path)]
+        command += [arg for folder in first for arg in ("--first", str(folder))]
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(child_in, child_out),
-                start_new_session=True, env=worker_environment(device, threads=threads),
+                start_new_session=True, env=worker_environment(device, threads=threads, harness=harness),
             )  # fmt: skip
         os.close(child_in)
         os.close(child_out)
@@ -96,9 +99,9 @@ class LocalWorker:
         self.kill()
         raise MachineError(f"the worker did not start within {START_S:.0f} s; its output is in {self._log_path}")
 
-    def send(self, unit: Unit) -> None:
-        """Hands over a unit. Raises: WorkerDied when nobody takes it."""
-        data = memoryview(encode(unit))
+    def send(self, message: Message) -> None:
+        """Hands over a unit, or a question. Raises: WorkerDied when nobody takes it."""
+        data = memoryview(encode(message))
         try:
             while data:
                 data = data[os.write(self._to_child, data) :]
@@ -167,14 +170,14 @@ def _telling_line(log: str) -> str:
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def worker_environment(device: str, *, threads: int | None = None) -> dict[str, str]:
-    """The environment of a worker: it imports this very llmbench, whatever folder it is started in.
+def worker_environment(device: str, *, threads: int | None = None, harness: Path | None = None) -> dict[str, str]:
+    """The environment of a worker: it imports this very llmbench, or that in `harness`, wherever it is started.
 
     On a CPU torch.compile gets no pool of processes of its own to outlive anybody, and the allocator of the C library
     keeps what is freed, unless the user sets it (`MALLOC_...`): see `KEEP_MEMORY`.
     """
     env = dict(os.environ)
-    home = Path(llmbench.__file__).parents[1]
+    home = harness or Path(llmbench.__file__).parents[1]
     if home.name not in ("site-packages", "dist-packages"):  # a checkout that may be found by its folder only
         env["PYTHONPATH"] = os.pathsep.join([str(home), *filter(None, [env.get("PYTHONPATH")])])
     env.setdefault("KINETO_LOG_LEVEL", "3")  # the profiler of the memory pass would fill worker.log

@@ -2,6 +2,9 @@
 
 Parent to worker: `Unit`. Worker to parent: `Hello` once, then for each unit any number of `Stage` and `Found`,
 `Telemetry` if there is any, and `UnitDone` last. The worker ends when its input closes. Standard library only.
+
+The paired gate asks instead, one answer a question after any number of `Stage` and `Telemetry`: `Offer` -> `Offered`,
+`Prepare` -> `CaseReady`, `Block` -> `BlockDone`, `Release` -> `Found`, `Sources` -> `Loaded`. What fails is a record.
 """
 
 import json
@@ -13,6 +16,7 @@ from llmbench.errors import ProtocolError
 from llmbench.machine.fingerprint import Machine
 from llmbench.store.record import Record
 from llmbench.suite.case import Case
+from llmbench.suite.catalog import Catalog
 from llmbench.suite.suite import Measure
 
 VERSION = 1
@@ -84,8 +88,127 @@ class UnitDone:
     ledger_s: dict[str, float] = field(default_factory=dict)
 
 
-Message = Unit | Hello | Stage | Found | Telemetry | UnitDone
-_TYPES: dict[str, type] = {c.__name__.lower(): c for c in (Unit, Hello, Stage, Found, Telemetry, UnitDone)}
+@dataclass(frozen=True)
+class Offer:
+    """What can this worker measure?"""
+
+
+@dataclass(frozen=True)
+class Offered:
+    """The catalog of this worker's interpreter, with its plugins."""
+
+    catalog: Catalog
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a case is timed, the same on both sides: in a CUDA graph or not, on so many clones, with a flush or not."""
+
+    in_graph: bool = False
+    clones: int = 0  # 0: the cache is warm
+    flush: bool = False
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Build, check and warm up a case, and keep it. Another `process` than before: all that was kept is forgotten."""
+
+    case: Case
+    process: str  # `base 3`: what the simulated device draws from
+    number: int  # of that process
+    measure: Measure
+    probes: tuple[str, ...]
+    seed: int
+    cores: tuple[int, ...] = ()  # to run on, from now on; empty: where the system likes
+    way: Way | None = None  # None: as this worker finds best
+
+
+@dataclass(frozen=True)
+class CaseReady:
+    """A case is ready to be timed, or ended as its record says. Seconds of a warm call; `most_calls` fit in a sample.
+
+    While it is kept `problem_bytes` stay, which cases of the same parameters and phase share, and `kept_bytes` of its
+    own; `free_bytes` were left of the device's memory. `checksums`: mean and root mean square of each output, and how
+    far they may be off by the rounding of its dtype.
+    """
+
+    record: Record
+    call_s: float = 0.0
+    most_calls: int = 1
+    timer: str = ""
+    way: Way = field(default_factory=Way)
+    problem_bytes: float = 0.0
+    kept_bytes: float = 0.0
+    free_bytes: float = 0.0
+    checksums: tuple[tuple[float, float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Block:
+    """Time a case that is ready: so many samples, each of so many calls."""
+
+    case_id: str
+    samples: int
+    calls: int
+
+
+@dataclass(frozen=True)
+class BlockDone:
+    """The samples of a block in measured order, and what its process did meanwhile. `record`: how the case failed."""
+
+    case_id: str
+    time_s: list[float]  # of a call
+    t_ns: list[int]
+    flags: list[str]
+    calls: int = 1  # in each sample
+    faults: int = 0  # minor page faults
+    switches: int = 0  # involuntary ones
+    cpu_s: float = 0.0
+    record: Record | None = None
+
+
+@dataclass(frozen=True)
+class Release:
+    """Check a case once more, and forget it; answered by its record."""
+
+    case_id: str
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Which files of the subject were loaded? Modules below `folders`, and packages of these top-level names."""
+
+    folders: tuple[str, ...]
+    packages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A module that was loaded: its file without links, and sixteen hexadecimal digits over what that holds."""
+
+    module: str
+    file: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Modules in the order of their names."""
+
+    sources: tuple[Source, ...]
+
+
+Message = (
+    Unit | Hello | Stage | Found | Telemetry | UnitDone
+    | Offer | Offered | Prepare | CaseReady | Block | BlockDone | Release | Sources | Loaded
+)  # fmt: skip
+_TYPES: dict[str, type] = {
+    c.__name__.lower(): c
+    for c in (
+        Unit, Hello, Stage, Found, Telemetry, UnitDone,
+        Offer, Offered, Prepare, CaseReady, Block, BlockDone, Release, Sources, Loaded,
+    )
+}  # fmt: skip
 
 
 def encode(message: Message) -> bytes:

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 try:
     import torch
@@ -35,6 +35,7 @@ from llmbench.ops.registry import catalog, load_plugins
 from llmbench.run.arguments import parse
 from llmbench.run.ceiling_worker import reached
 from llmbench.run.limits import limit_memory, total_memory_bytes
+from llmbench.run.paired.keeper import Keeper
 from llmbench.run.prediction import predictions
 from llmbench.run.protocol import Found, Hello, Message, Stage, StageName, Unit, UnitDone, decode, encode
 from llmbench.run.worker import measure_unit, open_bench
@@ -73,22 +74,23 @@ def _serve(args: argparse.Namespace) -> int:
     in_fd, out_fd = (int(fd) for fd in args.serve.split(","))
     faulthandler.enable()  # what a crash says in worker.log
     _die_with_parent()
-    inbox: queue.Queue[Unit | None] = queue.Queue()
+    inbox: queue.Queue[Message | None] = queue.Queue()
     busy = threading.Event()
-    threading.Thread(target=_read_units, args=(in_fd, inbox, busy), daemon=True).start()
-    hello, measure = _open_bench(args, lambda message: _write(out_fd, encode(message)), _stage_writer(out_fd))
+    threading.Thread(target=_read_messages, args=(in_fd, inbox, busy), daemon=True).start()
+    hello, answer = _open_bench(args, lambda message: _write(out_fd, encode(message)), _stage_writer(out_fd))
     _write(out_fd, encode(hello))
-    while (unit := inbox.get()) is not None:
+    while (message := inbox.get()) is not None:
         busy.set()
-        measure(unit)
+        answer(message)
         busy.clear()
     return 0
 
 
 def _open_bench(
     args: argparse.Namespace, emit: Callable[[Message], None], stage: Say
-) -> tuple[Hello, Callable[[Unit], None]]:
-    """Loads plugins and opens the device; what to say first, and the function that measures a unit."""
+) -> tuple[Hello, Callable[[Message], None]]:
+    """Loads plugins and opens the device; what to say first, and the function that answers a message."""
+    sys.path[:0] = args.first
     sys.path.extend(args.path)
     notes = load_plugins(args.plugin)
     spec = describe_device(args.device)
@@ -98,14 +100,19 @@ def _open_bench(
     machine = probe(spec.device)
     bench = open_bench(device, machine, emit, stage)  # before the memory limit: its buffers are the harness's
 
-    def measure(unit: Unit) -> None:
-        limit_memory(unit.measure.memory_limit, device)
-        measure_unit(unit, bench)
+    keeper = Keeper(bench, lambda: catalog(spec, versions(), notes))
+
+    def answer(message: Message) -> None:
+        if isinstance(message, Unit):
+            limit_memory(message.measure.memory_limit, device)
+            measure_unit(message, bench)
+        else:
+            keeper.answer(message)
 
     hello = Hello(os.getpid(), machine, versions(), (*notes, *bench.telemetry.notes))
     bench.ledger.enter("idle")
     bench.ledger.take()  # until here the parent counts, as the start of a worker
-    return hello, measure
+    return hello, answer
 
 
 def _stage_writer(out_fd: int) -> Say:
@@ -118,11 +125,11 @@ def _stage_writer(out_fd: int) -> Say:
     return lambda name, case_id: _write(out_fd, line(name, case_id))
 
 
-def _read_units(in_fd: int, inbox: "queue.Queue[Unit | None]", busy: threading.Event) -> None:
-    """Units from the parent. When it closes its end while a unit is measured it died: then so does this whole group."""
+def _read_messages(in_fd: int, inbox: "queue.Queue[Message | None]", busy: threading.Event) -> None:
+    """What the parent asks. When it closes its end while that is done it died: then so does this whole group."""
     with os.fdopen(in_fd, "rb") as lines:
         for line in lines:
-            inbox.put(cast(Unit, decode(line)))
+            inbox.put(decode(line))
     if busy.is_set():
         os.killpg(os.getpgid(0), signal.SIGKILL)
     inbox.put(None)

@@ -24,7 +24,7 @@ from llmbench.run.runner import Runner, Workers
 from llmbench.store.record import FAILED, WORST_FIRST, Record, Status
 from llmbench.store.runs import MANIFEST, Code, Header, Load, Manifest, read_manifest, write_run
 from llmbench.suite.case import Case, Point, expand, only
-from llmbench.suite.catalog import Catalog
+from llmbench.suite.catalog import Catalog, DeviceSpec
 from llmbench.suite.suite import Match, Suite
 
 
@@ -67,7 +67,7 @@ def start(order: Order, listener: Listener, *, max_minutes: float | None = None)
     load = load_now() if suite.device == "cpu" else None
     code = code_of(suite.plugins, order.suite_path.parent)
     with device_lock(suite.device, uuid=order.catalog.device.uuid, run=suite.name) as lock:
-        folder = _new_folder(order, code)
+        folder = new_folder(order.results, suite.name, order.catalog.device, code=code.commit or code.source_hash)
         workers = Workers(suite, folder, order.suite_path.parent, lock)
         try:
             _, hello = workers.start(0)
@@ -217,10 +217,13 @@ def _is_complete(folder: Path) -> bool:
     return (folder / MANIFEST).exists() and read_manifest(folder).complete
 
 
-def _new_folder(order: Order, code: Code) -> Path:
-    """A folder that nobody else has: `results/<suite>/<device>/<utc>-<sha7>`."""
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{(code.commit or code.source_hash)[:7]}"
-    parent = order.results / order.suite.name / slug(order.catalog.device.device, order.catalog.device.name)
+def new_folder(results: Path, suite: str, device: DeviceSpec, *, code: str, kind: str = "") -> Path:
+    """A folder that nobody else has: `results/<suite>/<device>/<utc>-<sha7><kind>`, by the commit or hash `code`.
+
+    Raises: RunError when it cannot be made.
+    """
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{code[:7]}{kind}"
+    parent = results / suite / slug(device.device, device.name)
     try:
         parent.mkdir(parents=True, exist_ok=True)
         for suffix in ("", *(f"-{i}" for i in range(2, 100))):

@@ -23,7 +23,7 @@ from llmbench.measure.clock import clock_for
 from llmbench.measure.compiling import forget_compiled, why_eager
 from llmbench.measure.memory import free_memory_bytes, peak_memory
 from llmbench.measure.sampler import Samples, sample
-from llmbench.ops.registry import OPS
+from llmbench.ops.registry import OPS, why_unknown
 from llmbench.ops.work import floating
 from llmbench.orderstat import median_interval
 from llmbench.run.compiled import compiled_so_far
@@ -97,7 +97,7 @@ def _measure_cases(unit: Unit, bench: Bench) -> None:
     problems: dict[str, Problem] = {}
     survivors: list[Prepared] = []
     for case in unit.cases:
-        outcome = _prepare(case, unit, bench, problems)
+        outcome = prepare_case(case, unit, bench, problems)
         if isinstance(outcome, Record):
             bench.emit(Found(outcome))
         else:
@@ -110,8 +110,10 @@ def _measure_cases(unit: Unit, bench: Bench) -> None:
             _time([one], unit, bench, order="apart")
 
 
-def _prepare(case: Case, unit: Unit, bench: Bench, problems: dict[str, Problem]) -> Prepared | Record:
+def prepare_case(case: Case, unit: Unit, bench: Bench, problems: dict[str, Problem]) -> Prepared | Record:
     """Build, check and memory of one case, alone; a record if it ends here."""
+    if (reason := why_unknown(case)) is not None:
+        return Record(case.case_id, unit.process, "unavailable", why=reason)
     op = OPS[case.op]
     impl = op.impls[case.impl]
     record = Record(case.case_id, unit.process, "ok", impl_hash=impl.source_hash)
@@ -172,17 +174,18 @@ def _check_first_call(one: Prepared, unit: Unit, bench: Bench) -> Prepared | Rec
 
 def _check(one: Prepared, outputs: Sequence[Tensor]) -> tuple[Check, list[Measurement], str | None]:
     """The check, its errors as measurements, and what is wrong (None if nothing)."""
-    clobbered = _clobbered(one, [one.problem.shared])
+    spoilt = clobbered(one, [one.problem.shared])
     if not one.problem.expected:
-        return Check("none", clobbered is None, why=f"op {one.op.name!r} has no oracle"), [], clobbered
+        return Check("none", spoilt is None, why=f"op {one.op.name!r} has no oracle"), [], spoilt
     verdict = judge(outputs, one.problem.expected)
-    why = clobbered or verdict.why  # the cause before the effect
+    why = spoilt or verdict.why  # the cause before the effect
     errors = [Measurement("max_error", verdict.max_error), Measurement("rel_error", verdict.rel_error)]
     finite = [m for m in errors if m.value == m.value and abs(m.value) != float("inf")]
     return Check("oracle", why is None, why=why, allowed=verdict.allowed), finite, why
 
 
-def _clobbered(one: Prepared, sets: Sequence[Sequence[Tensor]]) -> str | None:
+def clobbered(one: Prepared, sets: Sequence[Sequence[Tensor]]) -> str | None:
+    """Which of the inputs in `sets` was changed, in words; None if none was."""
     found = (changed(tensors, one.problem.pristine, one.shared_name) for tensors in sets)
     return next((why for why in found if why is not None), None)
 
@@ -220,13 +223,13 @@ def _time(group: Sequence[Prepared], unit: Unit, bench: Bench, *, order: Literal
     _split(bench.ledger, samples.values(), bench.ledger.of("time") - before_s)
     bench.ledger.enter("recheck")
     problems = {id(one.problem): one for one in ready}
-    clobbered = {key: _clobbered(one, one.problem.shared_sets) for key, one in problems.items()}
-    if len(ready) > 1 and any(clobbered.values()):
+    changed_by = {key: clobbered(one, one.problem.shared_sets) for key, one in problems.items()}
+    if len(ready) > 1 and any(changed_by.values()):
         targets.clear()
         _apart_after_clobbering(ready, unit, bench)
         return
     for one, target in zip(ready, targets, strict=True):
-        timer, why = target.timer or clock.timer, clobbered[id(one.problem)]
+        timer, why = target.timer or clock.timer, changed_by[id(one.problem)]
         bench.emit(Found(_finish(one, samples[one.case.case_id], why, timer, unit, bench)))
         one.work = None
 
@@ -257,7 +260,7 @@ def _finish(one: Prepared, samples: Samples, why: str | None, timer: str, unit: 
         return failure(one.record, samples.error, bench.device)
     bench.stage("recheck", one.case.case_id)
     try:
-        why, config = why or _recheck(one), one.config
+        why, config = why or recheck(one), one.config
     except Exception as e:
         one.problem.restore()
         return failure(one.record, e, bench.device)
@@ -283,7 +286,7 @@ def _finish(one: Prepared, samples: Samples, why: str | None, timer: str, unit: 
     return replace(one.record, config=config, measurements=[time, *one.record.measurements, *extra])
 
 
-def _recheck(one: Prepared) -> str | None:
+def recheck(one: Prepared) -> str | None:
     """What is wrong after timing: inputs, outputs, or outputs for other inputs (remembered ones, or parts of them)."""
     assert one.work is not None
     poison(one.problem.expected, like=one.inputs)

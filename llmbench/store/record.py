@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Status = Literal["ok", "wrong", "error", "oom", "timeout", "crashed", "skipped", "unavailable", "inferred"]
+SideName = Literal["base", "head"]  # of a paired gate
 CheckKind = Literal["oracle", "equals_baseline", "invariant", "none"]
 
 WORST_FIRST: tuple[Status, ...] = (

@@ -1,0 +1,192 @@
+"""What a paired gate says: exact metrics and times of each case as verdicts, in the words of the stored gate."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import fmean
+
+from llmbench.analyze.change import DETERMINISTIC, Change, change
+from llmbench.analyze.compare import Seen
+from llmbench.analyze.conditions import Conditions, disturbance
+from llmbench.analyze.paired import Decision, Systemic
+from llmbench.analyze.verdict import Finding, Verdict, Word, by_status, judge_change, limits_of, verdict_of
+from llmbench.metrics import METRICS
+from llmbench.run.paired.pair import Loss
+from llmbench.run.paired.quantile import logs_of
+from llmbench.run.paired.tier import Tier
+from llmbench.run.paired.turns import SIDES
+from llmbench.store.pairs import PairBlock
+from llmbench.store.query import Row
+from llmbench.store.record import WORST_FIRST, Measurement, Record, SideName
+from llmbench.suite.case import Case
+from llmbench.suite.catalog import Scalar
+
+EXACT = ("peak_memory", "launches", "graph_breaks", "spills")
+"""Deterministic metrics that are gated whether the suite's `gate` names them or not, to the last one; the others
+(registers, shared memory, recompiles) are means and no costs, and are told where they differ."""
+
+
+def paired_limits(gate: Mapping[str, float]) -> dict[str, float]:
+    """Metric -> the share by which it may grow: those of the suite's `gate`, time and the exact ones always."""
+    found = limits_of(gate)
+    return {"time": found["time"], **dict.fromkeys(EXACT, 0.0), **{k: v for k, v in found.items() if k != "time"}}
+
+
+def verdict_on(
+    case: Case, tier: Tier, losses: Sequence[Loss], decision: Decision | None, blocks: Sequence[PairBlock],
+    limits: Mapping[str, float],
+) -> Verdict:  # fmt: skip
+    """The verdict on a case: how it fared in every process first, then each metric with a limit.
+
+    `losses` and `blocks` are those of this case.
+    """
+    facts: dict[str, Scalar] = {"impl": case.impl, "phase": case.phase, **case.told}
+    if case.skip is not None:
+        return Verdict(case.case_id, case.label, "NO_RESULT", f"skipped: {case.skip}", facts=facts)
+    records = {side: _records(case, side, tier, losses) for side in SIDES}
+    base, head = (_seen(records[side], blocks, side) for side in SIDES)
+    said = by_status(base, head)
+    if said is not None:
+        return Verdict(case.case_id, case.label, *said, facts=facts)
+    findings = list(_exact(case, records, limits))
+    outputs = _outputs(case, tier)
+    if decision is not None:
+        time = _time(decision, blocks, losses)
+        why = disturbance(
+            base.conditions, head.conditions, slower=time.word == "REGRESSED",
+            not_slower=time.word in ("PASS", "IMPROVED"),
+        ) if base and head else None  # fmt: skip
+        if why is not None:
+            time = Finding("time", "ENV_ERROR", f"{why} ({time.word}: {time.reason})", time.limit, None, time.change)
+        findings.insert(0, time)
+    if outputs is not None:
+        findings.append(outputs)
+    if not findings:
+        return Verdict(case.case_id, case.label, "NO_RESULT", "nothing that is gated was measured", facts=facts)
+    return verdict_of(case.case_id, case.label, findings, facts)
+
+
+def systemic_verdict(found: Systemic) -> Verdict | str:
+    """The one verdict on the suite as a whole where its shift was confirmed, else what to say of it."""
+    if not found.confirmed:
+        return found.reason
+    word: Word = "REGRESSED" if found.slower else "IMPROVED"
+    return Verdict(None, "the whole suite (SYSTEMIC)", word, found.reason)
+
+
+def missing(cases: Iterable[Case], revision: str) -> Iterator[Verdict]:
+    """Cases of the base's suite that the head's has no more."""
+    for case in cases:
+        reason = f"in the suite of {revision}, not in that of the head"
+        yield Verdict(case.case_id, case.label, "MISSING", reason, facts={"impl": case.impl, "phase": case.phase})
+
+
+def untold_differences(cases: Sequence[Case], tier: Tier, limits: Mapping[str, float]) -> Iterator[str]:
+    """What differs between the sides without being gated: other counts, and kernels of other names."""
+    for case in cases:
+        rows = {side: [m for r in tier.records.get((side, case.case_id), []) for m in r.measurements] for side in SIDES}
+        for metric in sorted(DETERMINISTIC - {*limits}):
+            a, b = ({m.value for m in rows[side] if m.metric == metric and m.part is None} for side in SIDES)
+            if a and b and a != b:
+                yield f"{case.label}: {metric} {_values(b)} against {_values(a)}, which the suite's gate does not name"
+        a_names, b_names = (
+            {m.part: m.value for m in rows[side] if m.metric == "launches" and m.part is not None} for side in SIDES
+        )
+        if a_names and b_names and a_names != b_names:
+            more = [f"{b_names.get(k, 0):g} {k} against {a_names.get(k, 0):g}" for k in sorted({*a_names, *b_names})
+                    if a_names.get(k) != b_names.get(k)]  # fmt: skip
+            yield f"{case.label}: launches {', '.join(more[:4])}{' and more' if len(more) > 4 else ''}"
+
+
+def demoted(verdicts: Iterable[Verdict]) -> Iterator[str]:
+    """What is not exact after all."""
+    counts: dict[str, int] = {}
+    for finding in (f for v in verdicts for f in v.findings if f.demoted):
+        counts[finding.metric] = counts.get(finding.metric, 0) + 1
+    for metric, n in counts.items():
+        cases = f"{n} case{'s' if n > 1 else ''}"
+        yield f"{metric} differs between processes of one side in {cases}: judged like a time there, not exactly"
+
+
+def _records(case: Case, side: SideName, tier: Tier, losses: Sequence[Loss]) -> list[Record]:
+    """Of every process of a side that ended with one."""
+    later = [loss.record for loss in losses if loss.side == side and loss.record is not None]
+    return [*tier.records.get((side, case.case_id), []), *later]
+
+
+def _seen(records: Sequence[Record], blocks: Sequence[PairBlock], side: SideName) -> Seen | None:
+    """How a case fared on a side: by its worst process."""
+    if not records:
+        return None
+    worst = min(records, key=lambda record: WORST_FIRST.index(record.status))
+    flags = [flag for b in blocks if b.side == side and b.counts for flag in b.flags[b.dropped :]]
+    throttled = sum("throttled" in flag for flag in flags) / len(flags) if flags else 0.0
+    return Seen(worst.status, worst.why, len(records), Conditions(throttled, 0.0))
+
+
+def _exact(case: Case, records: Mapping[SideName, Sequence[Record]], limits: Mapping[str, float]) -> Iterator[Finding]:
+    """Findings on the deterministic metrics that have a limit."""
+    for metric in sorted(DETERMINISTIC & {*limits}):
+        rows = [
+            [_row(case, r, m) for r in records[side] for m in r.measurements if (m.metric, m.part) == (metric, None)]
+            for side in SIDES
+        ]
+        found = change(metric, *rows)
+        if found is not None and found.a is not None and found.b is not None:
+            yield judge_change(found, limits[metric])
+
+
+def _time(decision: Decision, blocks: Sequence[PairBlock], losses: Sequence[Loss]) -> Finding:
+    by_pair: dict[tuple[int, int], list[PairBlock]] = {}
+    for block in blocks:
+        by_pair.setdefault((block.look, block.pair), []).append(block)
+    logs = [found[decision.case] for own in by_pair.values() if decision.case in (found := logs_of(own))]
+    a, b = ([one[side] for one in logs if side in one] for side in SIDES)
+    reason = decision.reason if decision.reason.startswith("time") else f"time {decision.reason}"
+    unlike = next((loss.why for loss in losses if loss.record is None), None)
+    base_s, head_s = (math.exp(fmean(side)) if side else None for side in (a, b))
+    seen = Change(
+        "time", METRICS["time"].unit, base_s, head_s, len(a), len(b), decision.ratio, decision.low, decision.high,
+        "pairs" if decision.low is not None else "none",
+    )  # fmt: skip
+    told = f"{reason}; {unlike}" if unlike else reason
+    return Finding("time", decision.word, told, decision.limit, decision.detectable, seen)
+
+
+def _outputs(case: Case, tier: Tier) -> Finding | None:
+    """Whether outputs differ by more than rounding, where no oracle says what is right; None where one does."""
+    base, head = (tier.ready.get((side, case.case_id), []) for side in SIDES)
+    if (
+        not base
+        or not head
+        or any(r.record.check is not None and r.record.check.kind != "none" for r in (*base, *head))
+    ):
+        return None
+    if any(r.checksums != own[0].checksums for own in (base, head) for r in own):
+        return None  # random, or added up in another order each time
+    for one, other in zip(base[0].checksums, head[0].checksums, strict=False):
+        allowed = max(one[2], other[2])
+        for a, b in zip(one[:2], other[:2], strict=True):
+            if not (abs(a - b) <= allowed or (math.isnan(a) and math.isnan(b))):
+                seen = Change("checksum", None, a, b, len(base), len(head), basis="exact")
+                more = f"{b:.9g} against {a:.9g}, more than rounding ({allowed:.3g})"
+                reason = f"outputs differ: {more}; no oracle says which is right"
+                return Finding("checksum", "BROKEN", reason, 0.0, None, seen)
+    return None
+
+
+def _row(case: Case, record: Record, m: Measurement) -> Row:
+    """A measurement of the tier as analyses read it."""
+    known = METRICS.get(m.metric)
+    return Row(
+        run_id="", case_id=case.case_id, point_id=case.point_id, suite="", op=case.op, impl=case.impl, phase=case.phase,
+        is_baseline=case.is_baseline, cache=case.cache, process=record.process, metric=m.metric, part=m.part,
+        status=record.status, why=record.why, value=m.value, low=None, high=None, unit=known.unit if known else None,
+        better=known.better if known else None, n=1, samples=None, sample_block=None, sample_flags=None,
+        stop_reason=None, timer=None, order=None, grad=record.grad, check_kind=None, config=record.config,
+        impl_hash=record.impl_hash, flop=record.flop, bytes=record.bytes, tokens=record.tokens, device="",
+        device_name="", params=case.params, axes=case.axes,
+    )  # fmt: skip
+
+
+def _values(values: set[float]) -> str:
+    return ", ".join(f"{v:g}" for v in sorted(values))

@@ -1,0 +1,211 @@
+"""A process of one side, as the gate holds it: a question goes out, one answer comes back, or it is dead."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import NamedTuple, TypeVar
+
+from llmbench.errors import MachineError, UsageError
+from llmbench.machine.simulated import NAME as SIMULATED
+from llmbench.run.local import START_S, LocalWorker, WorkerDied
+from llmbench.run.lock import DeviceLock
+from llmbench.run.oom import KillCounter
+from llmbench.run.paired.subject import Side, Sides
+from llmbench.run.paired.turns import SIDES
+from llmbench.run.protocol import Hello, Message, Stage, Telemetry
+from llmbench.store.record import SideName, Status
+
+TICK_S = 0.25  # how often a silent worker's deadline is looked at
+PLUGIN = "plugin "  # how a worker begins to say that the subject does not import
+
+Answer = TypeVar("Answer", bound=Message)
+
+
+class SideBroken(Exception):  # noqa: N818  (an event that the gate handles)
+    """The code of a side, or of both, does not import: nothing of it can be measured."""
+
+    def __init__(self, why: Mapping[SideName, str]) -> None:
+        self.why = dict(why)
+        super().__init__("; ".join(f"{side}: {text}" for side, text in why.items()))
+
+
+class Died(Exception):  # noqa: N818  (an event that the gate handles)
+    """A process ended while it was asked something, or took too long."""
+
+    def __init__(self, side: SideName, status: Status, why: str) -> None:
+        self.side, self.status, self.why = side, status, why
+        super().__init__(why)
+
+
+@dataclass
+class Process:
+    """One that is up. `name` is its number and its side, `base 3`."""
+
+    side: SideName
+    number: int
+    name: str
+    worker: LocalWorker
+    hello: Hello
+    note: Callable[[str], None]
+    kills: KillCounter = field(default_factory=KillCounter)
+
+    def ask(self, message: Message, answer: type[Answer], *, timeout_s: float) -> Answer:
+        """The answer to a question. Raises: Died."""
+        self.tell(message)
+        return self.hear(answer, timeout_s=timeout_s)
+
+    def tell(self, message: Message) -> None:
+        """Sends a question, whose answer is heard later. Raises: Died."""
+        try:
+            self.worker.send(message)
+        except WorkerDied as e:
+            raise self._died(e, "idle") from None
+
+    def hear(self, answer: type[Answer], *, timeout_s: float) -> Answer:
+        """Waits for an answer; each stage that begins has `timeout_s` seconds. Raises: Died."""
+        stage, deadline = "start", monotonic() + timeout_s
+        try:
+            while True:
+                message = self.worker.receive(TICK_S)
+                if isinstance(message, answer):
+                    return message
+                if isinstance(message, Stage):
+                    stage = message.stage
+                if isinstance(message, Telemetry) and message.note:
+                    self.note(message.note)
+                if message is not None:
+                    deadline = monotonic() + timeout_s
+                elif monotonic() > deadline:
+                    self.worker.kill()
+                    why = f"{stage} took longer than {timeout_s:g} s (measure.timeout_s)"
+                    raise Died(self.side, "timeout", why)
+        except WorkerDied as e:
+            raise self._died(e, stage) from None
+
+    def _died(self, death: WorkerDied, stage: str) -> Died:
+        status, reason = self.kills.explain(death)
+        return Died(self.side, status, f"{stage}: worker {reason}")
+
+
+class Pair(NamedTuple):
+    """A process of each side."""
+
+    base: Process
+    head: Process
+
+    def of(self, side: SideName) -> Process:
+        """That of a side."""
+        return self.base if side == "base" else self.head
+
+
+@dataclass
+class Crew:
+    """Starts and ends the processes of both sides. On the simulated device one a side is enough: nothing there depends
+    on the process but what it draws, and that begins anew with each name."""
+
+    sides: Sides
+    device: str
+    plugins: Sequence[str]
+    folder: Path  # of the logs
+    threads: int | None
+    lock: DeviceLock
+    note: Callable[[str], None]
+    up: list[Process] = field(default_factory=list)
+    kept: dict[SideName, Process] = field(default_factory=dict)
+    started: int = 0
+    start_s: float = 0.0  # seconds that the last start took
+
+    def pair(self, first: SideName = "base") -> Pair:
+        """A fresh process of each side, started at once, `first` first. Raises: SideBroken; MachineError."""
+        order = SIDES if first == "base" else SIDES[::-1]
+        found = self._start(order)
+        return Pair(found["base"], found["head"])
+
+    def one(self, side: SideName) -> Process:
+        """A fresh process of one side. Raises: SideBroken; MachineError."""
+        return self._start((side,))[side]
+
+    def end(self, *processes: Process) -> None:
+        """Lets processes end."""
+        for process in processes:
+            if process in self.up:
+                self.up.remove(process)
+                if self.device == SIMULATED:
+                    self.kept[process.side] = process
+                else:
+                    process.worker.stop()
+
+    def drop(self) -> None:
+        """Kills whatever is up."""
+        for process in [*self.up, *self.kept.values()]:
+            process.worker.kill()
+        self.up.clear()
+        self.kept.clear()
+
+    def forget(self, process: Process) -> None:
+        """Kills a process that is dead or of no more use."""
+        process.worker.kill()
+        if process in self.up:
+            self.up.remove(process)
+
+    def _start(self, order: Sequence[SideName]) -> Mapping[SideName, Process]:
+        begin, number = monotonic(), self.started
+        self.started += 1
+        waiting: dict[SideName, LocalWorker] = {}
+        found: dict[SideName, Process] = {}
+        broken: dict[SideName, str] = {}
+        try:
+            for side in order:
+                old = self.kept.pop(side, None)
+                if old is None:
+                    waiting[side] = self._worker(self.sides.of(side))
+                else:
+                    found[side] = Process(side, number, f"{side} {number}", old.worker, old.hello, self.note)
+            for side, worker in list(waiting.items()):
+                hello = _hello(side, worker, self.folder)
+                if isinstance(hello, str):
+                    broken[side] = hello
+                else:
+                    found[side] = Process(side, number, f"{side} {number}", worker, hello, self.note)
+            if broken:
+                raise SideBroken(broken)
+        except BaseException:
+            for worker in [*waiting.values(), *(p.worker for p in found.values())]:
+                worker.kill()
+            raise
+        self.up += found.values()
+        self.start_s = monotonic() - begin
+        return found
+
+    def _worker(self, side: Side) -> LocalWorker:
+        try:
+            worker = LocalWorker(
+                device=self.device, plugins=self.plugins, plugin_path=side.plugin_path,
+                log=self.folder / f"{side.name}.log", threads=self.threads, python=side.python, first=side.first,
+                harness=side.harness,
+            )  # fmt: skip
+        except OSError as e:
+            raise MachineError(f"{side.python}: cannot be started: {e.strerror}") from e
+        self.lock.uses(worker.pid)
+        return worker
+
+
+def _hello(side: SideName, worker: LocalWorker, folder: Path) -> Hello | str:
+    """The first message of a worker, or why its code does not import. Raises: MachineError; UsageError."""
+    deadline = monotonic() + START_S
+    try:
+        while monotonic() < deadline:
+            message = worker.receive(1.0)
+            if isinstance(message, Hello):
+                return message
+    except WorkerDied as e:
+        said = [line[10:] for line in e.log.splitlines() if line.startswith("llmbench: ")]
+        last = said[-1] if said else next((ln.strip() for ln in reversed(e.log.splitlines()) if ln.strip()), e.reason)
+        if e.exit_code == MachineError.exit_code:
+            raise MachineError(f"{side}: {last}") from None
+        if e.exit_code == UsageError.exit_code and not last.startswith(PLUGIN):
+            raise UsageError(last) from None
+        return last
+    worker.kill()
+    raise MachineError(f"{side}: no worker came up within {START_S:.0f} s; its output is in {folder / f'{side}.log'}")

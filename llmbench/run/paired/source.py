@@ -1,0 +1,123 @@
+"""Where pairs come from: real processes, until the time is up, with every block that they gave; or blocks on disk."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
+from time import monotonic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmbench.run.paired.pair import Layout, Loss, Measured, Plan, Setting, measure_pair
+from llmbench.run.paired.process import Crew
+from llmbench.run.paired.quantile import logs_of, ratio_of
+from llmbench.store.pairs import PairBlock
+from llmbench.suite.catalog import Isolation
+
+Floats = NDArray[np.float64]
+
+
+@dataclass
+class Source:
+    """Measures pairs of some cases when it is asked for them, as `take` of `judge_pairs`."""
+
+    crew: Crew
+    setting: Setting
+    plans: dict[str, Plan]
+    layout: Layout
+    isolation: Isolation
+    dice: Random
+    say: Callable[[str], None]
+    blocks: list[PairBlock] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+    pairs: int = 0  # that were finished
+    looks: int = 0
+    spent: bool = False  # the time was up before all pairs were measured that were asked for
+    pair_s: dict[str, float] = field(default_factory=dict)  # case -> seconds that it took in its last pair
+    seconds: float = 0.0  # of all pairs, the starts of processes included
+
+    def take(self, cases: Sequence[str], pairs: int) -> Floats:
+        """D[case, pair] of fresh pairs; fewer columns than asked for where the time is up, NaN where a case failed."""
+        self.looks += 1
+        columns: list[list[float]] = []
+        for i in range(pairs):
+            if self._would_be_late(cases):
+                self.spent = True
+                break
+            self.say(f"look {self.looks}: pair {i + 1} of {pairs}, {len(cases)} case{'' if len(cases) == 1 else 's'}")
+            found = self._one(cases, together=self.isolation == "point")
+            if found is None:
+                self.spent = True
+                break
+            columns.append([found.get(case, np.nan) for case in cases])
+        return np.array(columns, dtype=np.float64).reshape(len(columns), len(cases)).T
+
+    def alone(self, cases: Sequence[str], pairs: int) -> Floats:
+        """The same, each case in processes of its own."""
+        before = self.isolation
+        self.isolation = "case"
+        try:
+            return self.take(cases, pairs)
+        finally:
+            self.isolation = before
+
+    def _one(self, cases: Sequence[str], *, together: bool) -> dict[str, float] | None:
+        """D of each case in one pair; None where the time was up."""
+        begin = monotonic()
+        groups = [list(cases)] if together else [[case] for case in cases]
+        found: dict[str, float] = {}
+        for group in groups:
+            since = monotonic()
+            measured = self._measure(group)
+            self.losses += measured.losses
+            self.blocks += measured.blocks
+            if not measured.complete:
+                return None
+            found |= {case: ratio_of(logs) for case, logs in logs_of(measured.blocks).items()}
+            self.pair_s |= dict.fromkeys(group, (monotonic() - since) / len(group))
+        self.pairs += 1
+        self.seconds += monotonic() - begin
+        return found
+
+    def _measure(self, group: Sequence[str]) -> Measured:
+        """One pair of a group. Where two processes at once have too little memory, one at a time from then on."""
+        number = self.pairs
+        plans = [self.plans[case] for case in group]
+        found = measure_pair(
+            plans, self.crew, self.setting, self.dice, layout=self.layout, look=self.looks, number=number
+        )
+        if self.layout == "both" and any(loss.record and loss.record.status == "oom" for loss in found.losses):
+            self.layout = "sequential"
+            self.say("both sides at once run out of memory: one process at a time from here on")
+            self.blocks += [replace(b, counts=False) for b in found.blocks]
+            return measure_pair(
+                plans, self.crew, self.setting, self.dice, layout=self.layout, look=self.looks, number=number
+            )
+        return found
+
+    def _would_be_late(self, cases: Collection[str]) -> bool:
+        """Whether the time is up, or would be before a pair as long as the last ones is through."""
+        if self.setting.deadline is None:
+            return False
+        expected_s = sum(self.pair_s.get(case, 0.0) for case in cases)
+        return monotonic() + expected_s > self.setting.deadline
+
+
+@dataclass
+class Replay:
+    """The same pairs again, from the blocks that were kept: what `judge_pairs` asks for in the same order."""
+
+    blocks: Iterable[PairBlock]
+    looks: int = 0
+
+    def take(self, cases: Sequence[str], pairs: int) -> Floats:
+        """D[case, pair] of the next look."""
+        self.looks += 1
+        by_pair: dict[int, list[PairBlock]] = {}
+        for block in self.blocks:
+            if block.look == self.looks and block.counts:
+                by_pair.setdefault(block.pair, []).append(block)
+        logs = [logs_of(own) for _, own in sorted(by_pair.items())]
+        return np.array([[ratio_of(found.get(c)) for c in cases] for found in logs], dtype=np.float64).reshape(
+            len(logs), len(cases)
+        ).T  # fmt: skip
