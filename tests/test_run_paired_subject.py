@@ -1,13 +1,16 @@
 """The two sides: revisions and their trees, where the subject lies, and what the messages say."""
 
 import hashlib
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from paired_repository import REAL_SUITE, SIMULATED, SIMULATED_SUITE, commit, git, real_repository, repository, write
 from paired_repository import simulated_repository as simulated
 
 from llmbench.errors import MachineError, UsageError
+from llmbench.run.paired.loaded import loaded_sources
 from llmbench.run.paired.repository import Repository, repository_of
 from llmbench.run.paired.subject import KERNELS, Asked, Place, open_sides
 from llmbench.run.paired.witness import changed_since, fingerprint, strangers
@@ -200,3 +203,13 @@ def test_a_file_that_changed_since_it_was_loaded_is_told(tmp_path: Path) -> None
     assert changed_since([Source("m", str(file), digest)]) == []
     file.write_text("2")
     assert changed_since([Source("m", str(file), digest)]) == [str(file)]
+
+
+def test_the_worker_itself_is_no_source_under_whichever_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    own, other = tmp_path / "serve.py", tmp_path / "kernel_under_test.py"
+    for file, name in ((own, "__mp_main__"), (own, "__main__"), (other, "kernel_under_test")):
+        file.write_text("")
+        module = ModuleType(name)
+        module.__file__ = str(file)
+        monkeypatch.setitem(sys.modules, name, module)
+    assert [s.module for s in loaded_sources([str(tmp_path)], [])] == ["kernel_under_test"]

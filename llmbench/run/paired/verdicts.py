@@ -109,7 +109,8 @@ def _warnings(seen: Seen, verdicts: tuple[Verdict, ...]) -> Iterator[str]:
     if seen.same_code and not seen.asked.itself and not _differ_in_versions(seen):
         yield "both sides are the same code: what differs is noise"
     if seen.spent:
-        yield f"the budget was spent after {seen.pairs} pairs: fewer than asked"
+        less = "; none was finished: give more minutes, fewer cases (--only), or a suite with cache: warm"
+        yield f"the budget was spent after {seen.pairs} pairs: fewer than asked{'' if seen.pairs else less}"
     for fact in ("torch", "triton"):
         a, b = (seen.hellos[side].versions.get(fact) if side in seen.hellos else None for side in SIDES)
         if a != b:
