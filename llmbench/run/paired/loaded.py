@@ -24,7 +24,7 @@ def _found(folders: Sequence[str], packages: Sequence[str]) -> Iterator[Source]:
     below = tuple(os.path.realpath(folder) + os.sep for folder in folders)
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if not isinstance(file, str) or not os.path.isabs(file) or name == "__main__":
+        if not isinstance(file, str) or not os.path.isabs(file) or name in ("__main__", "__mp_main__"):
             continue  # torch.ops says that its file is `_ops.py`
         real, top = os.path.realpath(file), name.partition(".")[0]
         if top == HARNESS:
