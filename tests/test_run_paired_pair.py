@@ -71,18 +71,29 @@ class Bench:
     plans: list[Plan]
 
 
-@pytest.fixture
-def die(tmp_path: Path) -> Path:
-    return tmp_path / "die"
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pair")
 
 
 @pytest.fixture
-def bench(tmp_path: Path, die: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    folder = simulated_repository(tmp_path / "repo")
-    write(folder, {"sim_kernels.py": SIMULATED + ONCE.format(path=str(die))})
-    monkeypatch.chdir(folder)
+def die(folder: Path) -> Path:
+    return folder / "die"
+
+
+@pytest.fixture(scope="module")
+def bench(folder: Path) -> Iterator[Bench]:
+    own = simulated_repository(folder / "repo")
+    write(own, {"sim_kernels.py": SIMULATED + ONCE.format(path=str(folder / "die"))})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(own)
+        yield from at_work(folder)
+
+
+def at_work(folder: Path) -> Iterator[Bench]:
+    """A crew on the suite of the working directory."""
     with open_sides(Asked("suite.yaml", base="main")) as sides:
-        crew = Crew(sides, "simulated", sides.plugins, tmp_path, None, cast(DeviceLock, NoLock()), silent)
+        crew = Crew(sides, "simulated", sides.plugins, folder, None, cast(DeviceLock, NoLock()), silent)
         try:
             pair = crew.pair()
             catalog = pair.head.ask(Offer(), Offered, timeout_s=60).catalog

@@ -86,3 +86,9 @@ def test_samples_last_half_a_millisecond_and_blocks_are_no_longer_than_they_must
         assert size.calls * call_s >= SAMPLE_S * 0.999
         assert size.kept * size.calls * call_s <= BLOCK_S or size.kept == LEAST_KEPT
         assert size.samples == size.kept + size.dropped
+
+
+def test_what_waits_for_a_flush_has_fewer_samples() -> None:
+    assert size_of(1e-3, before_s=0.1, most_calls=1) == Size(1, LEAST_KEPT, 1)
+    assert size_of(1e-3, before_s=0.1, most_calls=64) == Size(1, 19, 4)
+    assert size_of(1e-4, before_s=0.1, most_calls=64).calls == size_of(1e-4).calls == 5

@@ -52,7 +52,7 @@ MESSAGES: tuple[Message, ...] = (
     Offered(Catalog(DeviceSpec("cpu", "cpu", "EPYC"), (), {"torch": "2.6"})),
     Prepare(CASE, "base 3", 3, Measure(), ("memory",), 7, (1,), Way(True, 8, False)),
     Prepare(CASE, "base 3", 3, Measure(), (), 7),
-    CaseReady(Record("c" * 16, 3, "ok"), 1e-3, 64, "perf_counter", Way(), 1e9, 0.0, 2e9, ((0.5, 1.0, 1e-7),)),
+    CaseReady(Record("c" * 16, 3, "ok"), 1e-3, 0.1, 64, "perf_counter", Way(), 1e9, 0.0, 2e9, ((0.5, 1.0, 1e-7),)),
     Block("c" * 16, 25, 4),
     BlockDone("c" * 16, [1e-3], [2**62], [""], 4, 7, 0, 0.1),
     BlockDone("c" * 16, [], [], [], record=Record("c" * 16, 3, "error", why="boom")),

@@ -134,6 +134,7 @@ class CaseReady:
 
     record: Record
     call_s: float = 0.0
+    before_s: float = 0.0  # of a sample: inputs put back, the cache flushed
     most_calls: int = 1
     timer: str = ""
     way: Way = field(default_factory=Way)

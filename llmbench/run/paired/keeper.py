@@ -3,7 +3,7 @@
 import os
 import resource
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from statistics import median
@@ -14,7 +14,7 @@ from torch import Tensor
 from llmbench.machine.physics import impossible
 from llmbench.machine.simulated import DEVICE
 from llmbench.measure.cache import Cold
-from llmbench.measure.clock import Clock, Reading, clock_for
+from llmbench.measure.clock import Call, Clock, Reading, clock_for
 from llmbench.measure.collector import collector_off
 from llmbench.measure.compiling import keep_compiled
 from llmbench.measure.memory import free_memory_bytes
@@ -107,7 +107,7 @@ class Keeper:
         try:
             seat, way = self._seat(one, message)
             self.bench.stage("warm-up", case.case_id)
-            call_s = self._warm_up(seat.target)
+            call_s, before_s = self._warm_up(seat.target)
             checksums = self._checksums(one) if message.probes else ()
         except Exception as e:
             one.problem.restore()
@@ -120,7 +120,7 @@ class Keeper:
         most = MOST_CALLS if seat.target.repeats else max(1, len(seat.target.ring) * seat.target.work)
         record = replace(one.record, config=one.config)
         return CaseReady(
-            record, call_s, most, seat.timer, way, _problem_bytes(one.problem), _kept_bytes(one),
+            record, call_s, before_s, most, seat.timer, way, _problem_bytes(one.problem), _kept_bytes(one),
             free_memory_bytes(self.bench.device), checksums,
         )  # fmt: skip
 
@@ -161,15 +161,18 @@ class Keeper:
         able = one.impl.graphable and not one.impl.mutates and one.case.phase in ("infer", "fwd", "fwd_bwd")
         return self.clock.timer == "cuda_event" and able and host_bound(target, self.clock)
 
-    def _warm_up(self, target: Target) -> float:
-        """Seconds of a call when it is warm: the shortest."""
+    def _warm_up(self, target: Target) -> tuple[float, float]:
+        """Seconds of a call when it is warm, and of all that goes before it: the shortest."""
         start = self.clock.now()
         times: list[float] = []
+        whole: list[float] = []
         wanted_s = max(self.clock.warm_up_s, WARM_S)
         while len(times) < WARM_CALLS or (len(times) < MOST_WARM_CALLS and self.clock.now() - start < wanted_s):
+            since = self.clock.now()
             (reading,) = self.clock.block([self.turn.take(target.ring, 1)], before=target.before)
+            whole.append(self.clock.now() - since)
             times.append(reading.time_s / target.work)
-        return min(times)
+        return min(times), max(0.0, min(whole) - min(times) * target.work) if target.before else 0.0
 
     def _block(self, message: Block) -> BlockDone:
         seat = self.seats[message.case_id]
@@ -181,7 +184,7 @@ class Keeper:
             with collector_off():
                 before = resource.getrusage(resource.RUSAGE_SELF)
                 with bench.telemetry.sampling(bench.device.type == "cuda"):
-                    readings = self.clock.block(samples, before=target.before)
+                    readings = [r for run in self._runs(target, samples, calls) for r in run]
                 after = resource.getrusage(resource.RUSAGE_SELF)
         except Exception as e:
             seat.one.problem.restore()
@@ -194,6 +197,17 @@ class Keeper:
             after.ru_minflt - before.ru_minflt, after.ru_nivcsw - before.ru_nivcsw,
             after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
         )  # fmt: skip
+
+    def _runs(self, target: Target, samples: list[Sequence[Call]], calls: int) -> Iterator[list[Reading]]:
+        """Readings of the samples. On a CPU one flush, which takes 0.1 s and more, makes every input of the ring cold:
+        it serves as many samples as the ring has calls for, each on inputs that nobody has touched since."""
+        each = max(1, len(target.ring) // calls) if self.bench.device.type == "cpu" and target.before else 1
+        if each == 1 or target.before is None:
+            yield self.clock.block(samples, before=target.before)
+            return
+        for i in range(0, len(samples), each):
+            target.before()
+            yield self.clock.block(samples[i : i + each], before=None)
 
     def _flags(self, readings: list[Reading]) -> list[str]:
         """What the clock and NVML say of each sample."""

@@ -47,7 +47,7 @@ class Tier:
             if not self.is_ok(case):
                 continue
             base, head = (self.ready[side, case.case_id][0] for side in SIDES)
-            size = size_of(base.call_s, most_calls=min(base.most_calls, head.most_calls))
+            size = size_of(base.call_s, before_s=base.before_s, most_calls=min(base.most_calls, head.most_calls))
             chosen = base if base.way.in_graph == head.way.in_graph or not base.way.in_graph else head
             found.append(Plan(case, size, chosen.way, chosen.timer))
         return found

@@ -54,11 +54,14 @@ class Order:
     turns: tuple[Turn, ...]
 
 
-def size_of(call_s: float, *, most_calls: int = MOST_CALLS) -> Size:
-    """The block of a case whose call takes that long; `most_calls`: what one sample may hold of it."""
+def size_of(call_s: float, *, before_s: float = 0.0, most_calls: int = MOST_CALLS) -> Size:
+    """The block of a case whose call takes that long, after `before_s` that each sample is prepared for.
+
+    `most_calls`: what one sample may hold of it, and one flush is good for.
+    """
     wanted = ceil(SAMPLE_S / call_s) if call_s > 0 else MOST_CALLS
     calls = max(1, min(MOST_CALLS, most_calls, wanted))
-    sample_s = calls * call_s
+    sample_s = before_s / max(1, most_calls // calls) + calls * call_s
     if sample_s <= 0:
         return Size(calls, KEPT, DROPPED)
     kept = max(LEAST_KEPT, min(KEPT, int(BLOCK_S / sample_s)))
