@@ -35,6 +35,8 @@ class MadeUpH100(MadeUpGpu):
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A variant that is loaded has 40 registers, the next 56 and spills."""
+    if triton.language.arange.__module__ != "triton.language.core":
+        pytest.skip("an interpreted kernel that failed in this process left Triton's language patched")
     monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")  # Triton 3.9 warns where it is not set
     config = triton.runtime.driver
     before = config._active
