@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -32,11 +33,27 @@ class MadeUpH100(MadeUpGpu):
         )
 
 
+def as_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton's language as the compiler needs it, whatever was interpreted in this process before.
+
+    The interpreter replaces its functions, each by one that keeps it as `member`, and does not put those of
+    triton.language.core back after a kernel that calls functions of its own (InterpretedFunction.__call__, 3.9).
+    """
+    core = triton.language.core
+    for place in (triton.language, core, core.tensor):
+        for name, member in list(vars(place).items()):
+            original = member
+            while "member" in (kept := getattr(original, "__kwdefaults__", None) or {}):
+                original = kept["member"]
+            if original is not member:
+                monkeypatch.setattr(place, name, original)
+
+
 @pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A variant that is loaded has 40 registers, the next 56 and spills."""
-    if triton.language.arange.__module__ != "triton.language.core":
-        pytest.skip("an interpreted kernel that failed in this process left Triton's language patched")
+    as_compiled(monkeypatch)
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))  # or an earlier run's kernel is taken, and nothing compiled
     monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")  # Triton 3.9 warns where it is not set
     config = triton.runtime.driver
     before = config._active
