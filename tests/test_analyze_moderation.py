@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import polygamma
 
-from llmbench.analyze.moderation import _inverse_trigamma, moderated
+from llmbench.analyze.moderation import inverse_trigamma, moderated, prior_of
 
 
 def test_equal_spreads_are_pooled() -> None:
@@ -42,4 +42,12 @@ def test_one_case_and_cases_that_never_moved_are_left_as_they_are() -> None:
 
 @pytest.mark.parametrize("value", [1e-8, 0.01, 1.0, 50.0, 1e8])
 def test_the_inverse_of_trigamma_is_one(value: float) -> None:
-    assert float(polygamma(1, _inverse_trigamma(value))) == pytest.approx(value, rel=1e-6)
+    assert float(polygamma(1, inverse_trigamma(value))) == pytest.approx(value, rel=1e-6)
+
+
+def test_the_prior_of_variances_is_found_again() -> None:
+    rng = np.random.default_rng(3)
+    true = 1e-4 * 10 / rng.chisquare(10, 20_000)
+    seen = true * rng.chisquare(7, 20_000) / 7
+    prior = prior_of(seen, np.full(20_000, 7.0))
+    assert prior.variance == pytest.approx(1e-4, rel=0.03) and prior.df == pytest.approx(10, rel=0.1)

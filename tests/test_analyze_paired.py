@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
-from scipy.special import polygamma
 
 from llmbench.analyze import pair_stats
 from llmbench.analyze.pair_evidence import WORDS
@@ -98,19 +97,6 @@ def test_holm_rejects_all_that_bonferroni_does_and_never_a_larger_p_before_a_sma
     assert (rejected | (values > 0.05 / len(p))).all()
     if rejected.any() and not rejected.all():
         assert values[rejected].max() <= values[~rejected].min()
-
-
-@given(st.floats(1e-4, 1e4))
-def test_the_inverse_of_trigamma_is_one(value: float) -> None:
-    assert polygamma(1, pair_stats._trigamma_inverse(value)) == pytest.approx(value, rel=1e-6)
-
-
-def test_the_prior_of_variances_is_found_again() -> None:
-    rng = np.random.default_rng(3)
-    true = 1e-4 * 10 / rng.chisquare(10, 20_000)
-    seen = true * rng.chisquare(7, 20_000) / 7
-    prior = pair_stats.prior_of(seen, np.full(20_000, 7.0))
-    assert prior.variance == pytest.approx(1e-4, rel=0.03) and prior.df == pytest.approx(10, rel=0.1)
 
 
 def test_equal_variances_are_pooled_and_one_case_keeps_its_own() -> None:

@@ -4,7 +4,6 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,9 @@ import numpy as np
 import pytest
 from command_line import environment
 from example_runs import OP, make_suite, stored_run
+from gate_commands import Command, judged, of
 
 from llmbench.store.baselines import open_store
-
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 IMPLS = {"naive": 2e-3, "flash": 1e-3, "flex": 1.5e-3}
 RUNS = 12
@@ -100,19 +98,6 @@ TABLE: dict[str, tuple[dict[str, Any], int, str, str, str]] = {
         {"times": usual(flash=1.3), "throttled": {"flash": 11}}, 3, "flash", "ENV_ERROR", "the device was throttled",
     ),
 }  # fmt: skip
-
-
-def judged(llmbench: Command, run: Path, store: Path | str, *args: str, rc: int) -> dict[str, Any]:
-    document = json.loads(llmbench("gate", "stored", run, "--baseline", store, "--json", *args, rc=rc).stdout)
-    assert document["schema"] == "llmbench.gate/1" and document["exit_code"] == rc
-    return document  # type: ignore[no-any-return]
-
-
-def of(document: dict[str, Any], impl: str) -> dict[str, Any]:
-    """The verdict on an implementation, or on the whole run."""
-    found = [v for v in document["verdicts"] if v["label"].startswith(f"{impl} ") or (not impl and not v["case_id"])]
-    assert len(found) == 1
-    return found[0]  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("row", TABLE)

@@ -2,17 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 from example_runs import STEADY, make_suite, stored_run
+from gate_commands import Command, judged, of
 
 from llmbench.store.query import read_run
-
-Command = Callable[..., "CompletedProcess[str]"]
 
 SLOW = tuple(1.3 * t for t in STEADY)
 FAST = tuple(t / 1.3 for t in STEADY)
@@ -88,20 +85,6 @@ TABLE: dict[str, tuple[dict[str, Any], int, str, str, str]] = {
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     return stored_run(tmp_path / "base", **BASE)
-
-
-def judged(llmbench: Command, run: Path, base: Path, *args: str, rc: int) -> dict[str, Any]:
-    """The document of a gate; it and the process agree on the exit code."""
-    document = json.loads(llmbench("gate", "stored", run, "--baseline", base, "--json", *args, rc=rc).stdout)
-    assert document["schema"] == "llmbench.gate/1" and document["exit_code"] == rc
-    return document  # type: ignore[no-any-return]
-
-
-def of(document: dict[str, Any], impl: str) -> dict[str, Any]:
-    """The verdict on an implementation, or on the whole run."""
-    found = [v for v in document["verdicts"] if v["label"].startswith(f"{impl} ") or (not impl and not v["case_id"])]
-    assert len(found) == 1
-    return found[0]  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("row", TABLE)

@@ -10,7 +10,14 @@ from scipy.special import digamma, polygamma
 
 _Reals = npt.NDArray[np.float64]
 
-LEAST = 1e-5  # of the median variance: a case that never moved has no logarithm (limma's own floor)
+OFFSET = 1e-5  # of the median variance, in place of less: a case that never moved has no logarithm (limma's fitFDist)
+
+
+class Prior(NamedTuple):
+    """A scaled inverse chi-square: what the cases of a suite say of each other's variance. df 0 is nothing."""
+
+    variance: float
+    df: float
 
 
 class Moderated(NamedTuple):
@@ -20,27 +27,46 @@ class Moderated(NamedTuple):
     freedoms: _Reals
 
 
-def moderated(variance_C: _Reals, freedom_C: _Reals) -> Moderated:
+def prior_of(variance_C: _Reals, freedom_C: _Reals, *, least: float = 0.0) -> Prior:
+    """The prior under which such variances, each with its degrees of freedom, are to be expected.
+
+    By the moments of log variance, as limma's fitFDist does it; none below `least` are believed. What is not finite, or
+    has no degree of freedom, is left out. Source: Smyth 2004, Linear models and empirical Bayes methods for assessing
+    differential expression, section 6.2.
+    """
+    known_C = np.isfinite(variance_C) & (freedom_C > 0)
+    seen, freedom = variance_C[known_C], freedom_C[known_C]
+    floor = max(OFFSET * float(np.median(seen)), least) if len(seen) > 1 else 0.0
+    if floor <= 0:
+        return Prior(0.0, 0.0)
+    seen = np.maximum(seen, floor)
+    logs = np.log(seen) - digamma(freedom / 2) + np.log(freedom / 2)
+    excess = float(np.var(logs, ddof=1) - np.mean(polygamma(1, freedom / 2)))
+    if excess <= 0:  # no more unlike than chance makes equal ones
+        return Prior(float(np.average(seen, weights=freedom)), np.inf)
+    df = 2 * inverse_trigamma(excess)
+    return Prior(float(np.exp(logs.mean() + digamma(df / 2) - np.log(df / 2))), df)
+
+
+def moderated(variance_C: _Reals, freedom_C: _Reals, *, least: float = 0.0) -> Moderated:
     """Each variance drawn towards what is usual, the more the fewer its degrees of freedom and the more alike all are.
 
-    Cases must be independent of each other: what moves all of them together is not to be in here.
-    Source: Smyth 2004, Linear models and empirical Bayes methods, section 6.2; limma's fitFDist and squeezeVar.
+    Cases must be independent of each other: what moves all of them together is not to be in here. A case alone keeps
+    its own; one without a variance takes the usual one. Degrees of freedom are at most those of all cases together.
+    Source: Smyth 2004, section 4; limma's squeezeVar and eBayes.
     """
-    typical = float(np.median(variance_C))
-    if len(variance_C) < 2 or typical <= 0:
+    prior = prior_of(variance_C, freedom_C, least=least)
+    if prior.df == 0:
         return Moderated(variance_C, freedom_C)
-    logs = np.log(np.maximum(variance_C, LEAST * typical)) - digamma(freedom_C / 2) + np.log(freedom_C / 2)
-    excess = float(np.var(logs, ddof=1) - np.mean(polygamma(1, freedom_C / 2)))
-    total = float(np.sum(freedom_C))
-    if excess <= 0:  # no more unlike than chance makes equal ones
-        return Moderated(np.full_like(variance_C, np.exp(logs.mean())), np.full_like(freedom_C, total))
-    prior_freedom = 2 * _inverse_trigamma(excess)
-    prior = np.exp(logs.mean() + digamma(prior_freedom / 2) - np.log(prior_freedom / 2))
-    weighed = (prior_freedom * prior + freedom_C * variance_C) / (prior_freedom + freedom_C)
-    return Moderated(weighed, np.minimum(prior_freedom + freedom_C, total))
+    known_C = np.isfinite(variance_C) & (freedom_C > 0)
+    own_C, freedom_C = np.where(known_C, variance_C, 0.0), np.where(known_C, freedom_C, 0.0)
+    drawn_C = np.full_like(own_C, prior.variance)
+    if np.isfinite(prior.df):
+        drawn_C = (prior.df * prior.variance + freedom_C * own_C) / (prior.df + freedom_C)
+    return Moderated(drawn_C, np.minimum(prior.df + freedom_C, max(float(freedom_C.sum()), 1.0)))
 
 
-def _inverse_trigamma(value: float) -> float:
+def inverse_trigamma(value: float) -> float:
     """By Newton's method on its reciprocal, which converges from this start. Source: limma's trigammaInverse."""
     if value > 1e7:
         return float(value**-0.5)

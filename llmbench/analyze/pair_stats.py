@@ -8,15 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtri, digamma, polygamma, stdtr, stdtrit
+from scipy.special import chdtri, stdtr, stdtrit
 from scipy.stats import nct
+
+from llmbench.analyze import moderation
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 LEAST_SD = 1e-9  # of D: a nanosecond in a second is below any clock, and a variance of 0 would be certainty
-OFFSET = 1e-5  # of the median variance, which limma's fitFDist puts in the place of a variance of 0
 MOST_PAIRS = 4096  # that `pairs_for` looks at
 SURE = 60.0  # sds beyond which power is 1: the noncentral t is not computed there
 
@@ -42,13 +43,6 @@ class Spread(NamedTuple):
     def of(self, rows: Ints | Bools) -> "Spread":
         """Those of some cases."""
         return Spread(self.variance[rows], self.df[rows])
-
-
-class Prior(NamedTuple):
-    """A scaled inverse chi-square: what the cases of a suite say of each other's variance. df 0 is nothing."""
-
-    variance: float
-    df: float
 
 
 @dataclass(frozen=True)
@@ -85,46 +79,12 @@ def plain(m: Moments) -> Spread:
     return Spread(variance, np.maximum(m.n - 1, 0).astype(np.float64))
 
 
-def prior_of(variance: Floats, df: Floats) -> Prior:
-    """The prior under which such variances, each with its degrees of freedom, are to be expected.
-
-    By the moments of log variance, as limma's fitFDist does it. Source: Smyth 2004, Linear models and empirical Bayes
-    methods for assessing differential expression, section 6.2.
-    """
-    ok = np.isfinite(variance) & (df > 0)
-    s2, df = variance[ok], df[ok]
-    if len(s2) < 2:
-        return Prior(0.0, 0.0)
-    middle = float(np.median(s2))
-    s2 = np.maximum(s2, OFFSET * middle if middle > 0 else LEAST_SD**2)
-    e = np.log(s2) - digamma(df / 2) + np.log(df / 2)
-    over = float(e.var(ddof=1) - polygamma(1, df / 2).mean())
-    if over <= 0:
-        return Prior(float(np.average(s2, weights=df)), np.inf)
-    prior_df = 2 * _trigamma_inverse(over)
-    return Prior(float(np.exp(e.mean() + digamma(prior_df / 2) - np.log(prior_df / 2))), prior_df)
-
-
 def moderated(m: Moments) -> Spread:
-    """Variances squeezed towards what the suite has in common, with the degrees of freedom that this brings.
-
-    A case alone, or a suite whose cases have nothing in common, keeps its own. Degrees of freedom are at most those of
-    all cases together. Source: Smyth 2004, section 4; limma's squeezeVar and eBayes.
-    """
-    own = plain(m)
-    prior = prior_of(m.variance, own.df)
-    if prior.df == 0:
-        return own
-    df = np.where(np.isnan(m.variance), 0.0, own.df)
-    s2 = np.where(df > 0, m.variance, 0.0)
-    squeezed = np.full_like(s2, prior.variance)
-    if np.isfinite(prior.df):
-        squeezed = (df * s2 + prior.df * prior.variance) / (df + prior.df)
-    total = np.minimum(df + prior.df, max(df.sum(), 1.0))
+    """Variances drawn towards what the suite has in common, with the degrees of freedom that this brings."""
+    found = moderation.moderated(m.variance, plain(m).df, least=LEAST_SD**2)
     there = m.n > 0
-    return Spread(
-        np.where(there, np.maximum(squeezed, LEAST_SD**2), np.nan), np.where(there, total, 0.0)
-    )  # fmt: skip
+    variance = np.where(there, np.maximum(found.variances, LEAST_SD**2), np.nan)
+    return Spread(variance, np.where(there, found.freedoms, 0.0))
 
 
 def p_above(m: Moments, spread: Spread, at: float) -> Floats:
@@ -213,17 +173,3 @@ def components(d_CP: Floats) -> Components | None:
     shared, low, high = (float(np.sqrt(max(0.0, v - alone))) for v in (seen, low, high))
     tenth, middle, ninetieth = (float(q) for q in np.quantile(own, [0.1, 0.5, 0.9]))
     return Components(shared, low, high, middle, tenth, ninetieth)
-
-
-def _trigamma_inverse(value: float) -> float:
-    """The x whose trigamma is `value`, by Newton's method. Source: Smyth 2004, appendix."""
-    if value > 1e7:
-        return float(1 / np.sqrt(value))
-    x = 0.5 + 1 / value
-    for _ in range(50):
-        trigamma = float(polygamma(1, x))
-        step = trigamma * (1 - trigamma / value) / float(polygamma(2, x))
-        x += step
-        if -step / x < 1e-8:
-            break
-    return x

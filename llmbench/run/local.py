@@ -88,14 +88,18 @@ class LocalWorker:
 
     def hello(self) -> Hello:
         """The worker's first message. Raises: MachineError with what it wrote, when it does not come up."""
-        deadline = monotonic() + START_S
         try:
-            while monotonic() < deadline:
-                message = self.receive(1.0)
-                if isinstance(message, Hello):
-                    return message
+            return self.greeting()
         except WorkerDied as e:
             raise MachineError(f"the worker did not start: {e.log.strip()[-SHOWN:] or e.reason}") from e
+
+    def greeting(self) -> Hello:
+        """The worker's first message. Raises: WorkerDied; MachineError when none comes in time, and it is killed."""
+        deadline = monotonic() + START_S
+        while monotonic() < deadline:
+            message = self.receive(1.0)
+            if isinstance(message, Hello):
+                return message
         self.kill()
         raise MachineError(f"the worker did not start within {START_S:.0f} s; its output is in {self._log_path}")
 

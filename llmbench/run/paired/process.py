@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from llmbench.errors import MachineError, UsageError
 from llmbench.machine.simulated import NAME as SIMULATED
-from llmbench.run.local import START_S, LocalWorker, WorkerDied
+from llmbench.run.local import LocalWorker, WorkerDied
 from llmbench.run.lock import DeviceLock
 from llmbench.run.oom import KillCounter
 from llmbench.run.paired.subject import Side, Sides
@@ -163,7 +163,7 @@ class Crew:
                 else:
                     found[side] = Process(side, number, f"{side} {number}", old.worker, old.hello, self.note)
             for side, worker in list(waiting.items()):
-                hello = _hello(side, worker, self.folder)
+                hello = _hello(side, worker)
                 if isinstance(hello, str):
                     broken[side] = hello
                 else:
@@ -191,14 +191,10 @@ class Crew:
         return worker
 
 
-def _hello(side: SideName, worker: LocalWorker, folder: Path) -> Hello | str:
+def _hello(side: SideName, worker: LocalWorker) -> Hello | str:
     """The first message of a worker, or why its code does not import. Raises: MachineError; UsageError."""
-    deadline = monotonic() + START_S
     try:
-        while monotonic() < deadline:
-            message = worker.receive(1.0)
-            if isinstance(message, Hello):
-                return message
+        return worker.greeting()
     except WorkerDied as e:
         said = [line[10:] for line in e.log.splitlines() if line.startswith("llmbench: ")]
         last = said[-1] if said else next((ln.strip() for ln in reversed(e.log.splitlines()) if ln.strip()), e.reason)
@@ -207,5 +203,3 @@ def _hello(side: SideName, worker: LocalWorker, folder: Path) -> Hello | str:
         if e.exit_code == UsageError.exit_code and not last.startswith(PLUGIN):
             raise UsageError(last) from None
         return last
-    worker.kill()
-    raise MachineError(f"{side}: no worker came up within {START_S:.0f} s; its output is in {folder / f'{side}.log'}")
