@@ -53,6 +53,7 @@ METRICS: dict[str, Metric] = {
         Metric("loss_after", "1", "lower", "loss of the 20th step of training"),
         Metric("skipped_steps", "1", "lower", "updates that loss scaling skipped until the 20th step, for an overflow"),
         Metric("loss_scale_after", "1", "none", "scale of the loss after the 20th step"),
+        Metric("parts_over_step", "1", "none", "parts of a step together, over steps in turn with them"),
         Metric("model_params", "1", "none", "parameters of the model"),
         Metric("recomputed_flop", "1", "none", "FLOP with what checkpointing computes again, over FLOP without"),
         Metric("power", "W", "lower", "power drawn while the case was timed, median of the telemetry"),
