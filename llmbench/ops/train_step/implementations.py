@@ -16,7 +16,7 @@ from llmbench.ops.train_step.params import TrainStepParams, recipe_of
 Key = str | tuple[str, str]
 LEARNED = 20  # steps after which the loss is told
 WARM = 1  # steps with marks before those that are timed
-TURNS = 16  # of a step whose parts are timed and one that is not disturbed
+QUADS = 8  # of two steps whose parts are timed and two that no mark disturbs, as ABBA or BAAB
 
 
 class _Steps:
@@ -89,29 +89,30 @@ class _Steps:
         return found
 
     def _parts(self) -> dict[Key, float]:
-        """Seconds of each part, the median over steps, and their sum over a step that is not disturbed.
+        """Seconds of each part, the median over steps, and their sum over steps that no mark disturbs.
 
-        The device is waited for between parts. In each turn chance decides which of the two steps is first: how long
-        steps take may alternate, as blocks of memory come and go, and so may the machine.
+        The device is waited for between parts. Steps with marks and without take turns in quads: how long they take may
+        alternate, as blocks of memory come and go, and the machine may drift.
         """
         assert self._step is not None
-        clock, order = PartClock(self._device), Random(SEED)
+        clock, chance = PartClock(self._device), Random(SEED)
         spent: list[dict[str, float]] = []
         ratios: list[float] = []
         for _ in range(WARM):
             self._one(clock.mark)
             clock.take()
-        for _ in range(TURNS):
+        for _ in range(QUADS):
             whole_s = 0.0
-            for is_marked in order.sample([True, False], 2):
+            first = chance.random() < 0.5
+            for is_marked in (first, not first, not first, first):
                 begin = perf_counter()
                 self._one(*([clock.mark] if is_marked else []))
                 if is_marked:
                     spent.append(clock.take())
                 else:
                     _wait_for(self._device)
-                    whole_s = perf_counter() - begin
-            ratios.append(sum(spent[-1].values()) / whole_s)
+                    whole_s += perf_counter() - begin
+            ratios.append(sum(sum(s.values()) for s in spent[-2:]) / whole_s)
         found: dict[Key, float] = {("time", part): median(s.get(part, 0.0) for s in spent) for part in PARTS}
         return found | {"parts_over_step": median(ratios)}
 
