@@ -323,6 +323,32 @@ def test_left_over_budget_goes_where_least_is_certain_first() -> None:
     assert np.mean(more[5:]) > np.mean(more[:5]) > 0
 
 
+def test_each_case_is_judged_by_its_own_limit() -> None:
+    limits = {**{f"c{i}": 0.03 for i in range(8)}, "c8": 0.1, "c9": 0.03}
+    found = judge_pairs(limits, Pairs([0.0] * 8 + [0.05, 0.05], 0.005, seed=3))
+    loose, strict = (found.decisions[key] for key in ("c8", "c9"))
+    assert (loose.word, loose.limit) == ("PASS", 0.1) and (strict.word, strict.limit) == ("REGRESSED", 0.03)
+    assert "below the limit 1.1; slower by more than 0.5 %, but within the limit" in loose.reason
+    assert "reaches the limit 1.03" in strict.reason
+
+
+def test_the_pairs_that_are_needed_and_the_effect_that_is_seen_are_those_of_each_limit() -> None:
+    limits = {**{f"c{i}": 0.03 for i in range(8)}, "c8": 0.2}
+    found = judge_pairs(limits, Pairs([0.0] * 9, 0.03, seed=3), rule=PairedRule(spare_pairs=0)).decisions
+    loose, strict = found["c8"], found["c0"]
+    assert loose.pairs_needed and strict.pairs_needed and loose.pairs_needed * 4 < strict.pairs_needed
+    assert loose.detectable and strict.detectable and loose.detectable > 0.2 > strict.detectable
+
+
+def test_left_over_budget_goes_to_the_case_that_is_the_furthest_from_its_own_limit() -> None:
+    """Not to the noisiest one, which is asked for ten times the change."""
+    limits = {**{f"c{i}": 0.5 for i in range(8)}, "c8": 0.01, "c9": 0.1}
+    take = Pairs([0.0] * 10, [0.005] * 8 + [0.02, 0.1], seed=0)
+    judge_pairs(limits, take)
+    spent = [cases for cases, _ in take.asked[1:]]
+    assert spent[0] == ("c8",) and ("c9",) in spent[1:]
+
+
 def test_left_over_budget_finds_what_the_screen_was_too_coarse_for() -> None:
     missed = 0
     for seed in range(40):

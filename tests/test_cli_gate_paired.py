@@ -177,6 +177,49 @@ def test_what_was_measured_can_be_judged_again_from_the_evidence(
     np.testing.assert_allclose(*zip(*ratios, strict=True))
 
 
+OWN_LIMITS = """\
+gate:
+  time: 0.03
+  cases:
+    - {match: {impl: mine}, time: 0.10, why: launches decide}
+    - {match: {impl: third}, time: none, peak_memory: 0.01}
+"""
+FIVE_MORE = SIMULATED.replace('"mine": 1.0, "other": 1.0, "third": 1.0', '"mine": 1.05, "other": 1.05, "third": 2.0')
+
+
+def test_each_case_passes_or_not_by_its_own_limit(llmbench: Llmbench, tmp_path: Path) -> None:
+    simulated(tmp_path)
+    git(tmp_path, "checkout", "-q", "main")
+    commit(tmp_path, {"suite.yaml": suite_of(["mine", "other", "third"]) + OWN_LIMITS})
+    write(tmp_path, {"sim_kernels.py": FIVE_MORE})
+    args = ("gate", "paired", "suite.yaml", "--base", "main", "--json", "--html", "o.html", "--junit", "o.xml")
+    document = json.loads(llmbench(*args, rc=1).stdout)
+    words = {v["label"].split()[0]: v["verdict"] for v in document["verdicts"]}
+    assert words == {"mine": "PASS", "other": "REGRESSED", "third": "PASS"}
+    mine, third = of(document, "mine"), of(document, "third")
+    (time_,) = (f for f in mine["findings"] if f["metric"] == "time")
+    assert (time_["limit"], time_["limit_of"]) == (0.1, "launches decide") and 1.03 < time_["ratio"] < 1.07
+    assert "below the limit 1.1; slower by more than 0.5 %, but within the limit; its own limit" in mine["reason"]
+    limits = {f["metric"]: f["limit"] for f in third["findings"]}
+    assert limits["peak_memory"] == 0.01 and "time" not in limits
+    assert third["not_gated"] == {"time": "impl=third"} and "time is not gated: impl=third" in third["reason"]
+    decisions = document["paired"]["decisions"]
+    assert sorted(d["limit"] for d in decisions.values()) == [0.03, 0.1], "what is not gated is not timed"
+    for name in ("o.html", "o.xml"):
+        text = (tmp_path / name).read_text()
+        assert "time +3 % (+10 % in 1 case, not gated in 1 case)" in text and "launches decide" in text
+
+
+def test_the_self_test_has_the_limits_of_each_case(llmbench: Llmbench, tmp_path: Path) -> None:
+    simulated(tmp_path)
+    commit(tmp_path, {"suite.yaml": suite_of(["mine", "other", "third"]) + OWN_LIMITS})
+    document = json.loads(llmbench("gate", "self-test", "suite.yaml", "--pairs", "8", "--json").stdout)
+    own = {v["label"].split()[0]: {f["metric"]: f["limit"] for f in v["findings"]} for v in document["verdicts"]}
+    assert {impl: (of.get("time"), of["peak_memory"]) for impl, of in own.items()} == {
+        "mine": (0.1, 0.0), "other": (0.03, 0.0), "third": (None, 0.01),
+    }  # fmt: skip
+
+
 def test_the_document_tells_how_it_was_measured(judged: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     simulated(tmp_path)
     document = judged("--pairs", "5", "--only", "impl=mine", rc=0)

@@ -25,6 +25,8 @@ from llmbench.analyze.pair_stats import (
     plain,
 )
 
+TINY = 1e-9  # a bound of 0, of a rule without a margin, divides nothing
+
 Take = Callable[[Sequence[str], int], Floats]
 Signs = NDArray[np.int8]
 
@@ -90,7 +92,8 @@ def confirm(suite: Suite, first: Screened) -> tuple[list[Stage], Shift | None]:
 
 
 def spare(suite: Suite, first: Screened, stages: Sequence[Stage]) -> Stage | None:
-    """Left-over budget, spent on cases that were not flagged and cannot pass, the least certain half of them first.
+    """Left-over budget, spent on cases that were not flagged and cannot pass, first on the half of them that is the
+    furthest from its limit: what it could see, over what it is asked to.
 
     It ends where `take` gives fewer pairs than asked, where the rule's most is reached, and for a case as soon as its
     limit would pass an unchanged one in four of five cases: by its variance alone, so that the one test at the end, on
@@ -108,7 +111,8 @@ def spare(suite: Suite, first: Screened, stages: Sequence[Stage]) -> Stage | Non
         waiting = np.flatnonzero((reach > bounds) & (used < rule.spare_pairs))
         if not len(waiting):
             break
-        worst = waiting[reach[waiting] >= np.median(reach[waiting])]
+        short = reach[waiting] / np.maximum(bounds[waiting], TINY)
+        worst = waiting[short >= np.median(short)]
         pairs = min(rule.spare_round, rule.spare_pairs - int(used[worst].max()))
         got = suite.ask("spare", rows[worst], pairs)
         d_RP[worst[:, None], used[worst][:, None] + np.arange(got.shape[1])] = got

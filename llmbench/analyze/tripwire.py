@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from llmbench.analyze.change import DETERMINISTIC, Change, change
 from llmbench.analyze.compare import ONE_PROCESS
 from llmbench.analyze.history import ALPHA, MIN_RUNS, SUSPICION, Key, Standing, standings
+from llmbench.analyze.limits import Limits, limits_of, named_facts
 from llmbench.analyze.stored import Inconclusive, Outcome, gate, refuse_quick, without_baseline
-from llmbench.analyze.verdict import Finding, Word, judge_change, limits_of, percent
+from llmbench.analyze.verdict import Finding, Word, judge_change, percent
 from llmbench.store.baselines import Store
 from llmbench.store.entry import when
 from llmbench.store.origin import Evidence
-from llmbench.store.past import FIRST, Past, levels_of, read_past, versions_text
+from llmbench.store.past import FIRST, Levels, Past, levels_of, read_past, versions_text
 from llmbench.store.query import Row
 
 
@@ -29,8 +30,9 @@ def gate_by_store(store: Store, head: Evidence, *, inconclusive: Inconclusive = 
     past = read_past(store, head)
     if isinstance(past, str):
         return without_baseline(head, past, inconclusive=inconclusive)
-    limits = limits_of(head.run.manifest.header.suite.gate)
-    known = standings(past.levels, levels_of(head.run.rows), [name for name in limits if name not in DETERMINISTIC])
+    limits = limits_of(head.run.manifest.header.suite)
+    tested = [name for name in limits.metrics if name not in DETERMINISTIC]
+    known = standings(past.levels, _gated(levels_of(head.run.rows), head.run.rows, limits), tested)
     judge = _Judge(known, _rows(past.first.run.rows), _rows(head.run.rows), store.url)
     outcome = gate(past.last, head, inconclusive=inconclusive, by=judge)
     warnings = (*_doubts(outcome, known), *(w for w in outcome.warnings if w != ONE_PROCESS))
@@ -141,6 +143,12 @@ def _odds(probability: float) -> str:
 
 def _accept(url: str) -> str:
     return f"if it is meant: llmbench baseline accept RUN --store {url} --why TEXT"
+
+
+def _gated(levels: Levels, rows: Sequence[Row], limits: Limits) -> Levels:
+    """The levels of metrics that are gated in their case: what is left out is no test either."""
+    own = {row.case_id: limits.of(named_facts(row)).shares for row in {r.case_id: r for r in rows}.values()}
+    return {(case, metric): level for (case, metric), level in levels.items() if metric in own[case]}
 
 
 def _rows(rows: Sequence[Row]) -> dict[Key, list[Row]]:

@@ -94,20 +94,25 @@ def _limits(effects: Sequence[Effect]) -> Trace | None:
         "type": "scatter", "mode": "markers", "name": "limit", "showlegend": True,
         "x": [e.limit for _, e in own], "y": [i for i, _ in own],
         "marker": {"symbol": "line-ns", "size": ROW_PX - 4, "line": {"width": 1.5, "color": "@ink/0.75"}},
-        "text": [f"{plain(e.label)}<br>limit {e.limit:.4g}" for _, e in own],
+        "text": [f"{plain(e.label)}<br>limit {plain(_limit(e))}" for _, e in own],
         "hovertemplate": "%{text}<extra></extra>",
     }  # fmt: skip
     return Trace(data, None, {}, [e.facts for _, e in own])
 
 
 def _whisker(effect: Effect) -> Whisker:
-    text = f"{effect.word}<br>{effect.ratio:.4f} {_interval(effect)}<br>limit {effect.limit:.4g}"
+    text = f"{effect.word}<br>{effect.ratio:.4f} {_interval(effect)}<br>limit {plain(_limit(effect))}"
     return Whisker(effect.label, effect.ratio, effect.low, effect.high, text, effect.facts)
 
 
 def _row(effect: Effect) -> TableRow:
-    cells = (effect.word, effect.label, f"{effect.ratio:.4f}", _interval(effect) or MISSING, f"{effect.limit:.4g}")
+    cells = (effect.word, effect.label, f"{effect.ratio:.4f}", _interval(effect) or MISSING, _limit(effect))
     return TableRow(cells, effect.facts)
+
+
+def _limit(effect: Effect) -> str:
+    """`1.1 (below 50 us, where launches decide)`."""
+    return f"{effect.limit:.4g}" + (f" ({effect.limit_of})" if effect.limit_of else "")
 
 
 def _interval(effect: Effect) -> str:

@@ -34,7 +34,7 @@ def evidence_of(found: Found) -> GateEvidence:
         told=(*sides, ("limits", limits_text(outcome)), *sight, *told(found)),
         warnings=outcome.warnings,
         verdicts=outcome.verdicts,
-        effects=tuple(effects_of(outcome.verdicts, outcome.limits)),
+        effects=tuple(effects_of(outcome.verdicts, outcome.gated)),
         sides=("base", "head"),
         pairs=tuple(_series(found)),
         components=tuple(_components(components)) if components else (),

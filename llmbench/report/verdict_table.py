@@ -1,7 +1,9 @@
 """What a gate found, for the terminal, for pull requests and for machines: worst first, in short what presses least."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -135,8 +137,25 @@ def _sides(outcome: Outcome) -> list[tuple[str, Side]]:
 
 
 def limits_text(outcome: Outcome) -> str:
-    """`time +3 %, peak_memory exact`."""
-    return ", ".join(f"{k} exact" if v == 0 else f"{k} +{v * 100:.3g} %" for k, v in outcome.limits.items())
+    """`time +3 % (+10 % in 2 cases, not gated in 1 case), peak_memory exact`: of all cases, then those of some."""
+    some: dict[str, Counter[float]] = {}
+    for verdict in outcome.verdicts:
+        for finding in verdict.findings:
+            if finding.limit_of is not None:
+                some.setdefault(finding.metric, Counter())[finding.limit] += 1
+        for metric in verdict.not_gated:
+            some.setdefault(metric, Counter())[inf] += 1
+    told = []
+    for metric in dict.fromkeys([*outcome.gated, *some]):
+        counts = sorted(some.get(metric, Counter()).items())
+        own = ", ".join(f"{_limit(limit)} in {n} case{'s' if n > 1 else ''}" for limit, n in counts)
+        general = f" {_limit(outcome.limits[metric])}" if metric in outcome.limits else ""
+        told.append(f"{metric}{general}{f' ({own})' if own else ''}")
+    return ", ".join(told)
+
+
+def _limit(share: float) -> str:
+    return "not gated" if share == inf else "exact" if share == 0 else f"+{share * 100:.3g} %"
 
 
 def sight_text(sight: Sight) -> str:

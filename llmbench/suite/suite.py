@@ -33,6 +33,15 @@ class Skip:
 
 
 @dataclass(frozen=True)
+class GateCase:
+    """Limits of the cases that match, in place of those of all; a metric with None is not gated in them."""
+
+    match: Match
+    limits: dict[str, float | None]
+    why: str | None = None
+
+
+@dataclass(frozen=True)
 class Measure:
     """How each case is measured; the defaults are those of a suite that says nothing."""
 
@@ -63,6 +72,7 @@ class Suite:
     measure: Measure = field(default_factory=Measure)
     probes: tuple[str, ...] = ()
     gate: dict[str, float] = field(default_factory=dict)
+    gate_cases: tuple[GateCase, ...] = ()  # of two that match a case, the later one counts, metric by metric
     seed: int = 0
     plugins: tuple[str, ...] = ()
 

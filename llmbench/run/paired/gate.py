@@ -26,7 +26,7 @@ from llmbench.run.paired.tier import look_at
 from llmbench.run.paired.verdicts import Found, broken, foreign_processes, found_of, other_device
 from llmbench.run.protocol import Offer, Offered
 from llmbench.run.session import new_folder, points_of
-from llmbench.suite.case import Case, expand, only
+from llmbench.suite.case import Case, expand, facts_of, only
 from llmbench.suite.catalog import Catalog, DeviceSpec
 from llmbench.suite.level import levels
 from llmbench.suite.load import SuiteText, parse, resolve
@@ -112,7 +112,7 @@ def _cases(order: GateOrder, seen: Seen, pair: Pair, text: SuiteText) -> None:
     base, head = (p.ask(Offer(), Offered, timeout_s=OFFER_S).catalog for p in pair)
     suite = resolve(text, head)
     match = suite_filter(list(order.only), suite)
-    seen.suite, seen.limits = suite, paired_limits(suite.gate)
+    seen.suite, seen.limits = suite, paired_limits(suite)
     seen.cases = [case for point in points_of(suite, match) for case in point.cases]
     seen.notes += [note for note in head.notes if note not in seen.notes]
     seen.gone = _gone(seen, base, match, {case.case_id for point in expand(suite) for case in point.cases})
@@ -143,21 +143,22 @@ def _gone(seen: Seen, catalog: Catalog, match: Match, known: set[str]) -> list[C
 def _time(order: GateOrder, seen: Seen, crew: Crew, setting: Setting, say: Say) -> None:
     """Pairs as the judge asks for them; then what page faults may have made, alone."""
     assert seen.suite is not None and seen.tier is not None
-    plans = seen.tier.plans(seen.cases)
+    own = {case.case_id: seen.limits.of(facts_of(case)).shares for case in seen.cases}
+    plans = seen.tier.plans([case for case in seen.cases if "time" in own[case.case_id]])
     if not plans:
         return
+    limits = {p.key: own[p.key]["time"] for p in plans}
     seen.layout = "both" if seen.tier.fits_together(plans) else "sequential"
     source = Source(
         crew, setting, {p.key: p for p in plans}, seen.layout, seen.suite.isolation, Random(order.seed), say,
         seen.blocks, seen.losses,
     )  # fmt: skip
-    limit = seen.limits["time"]
-    seen.judged = judge_pairs({p.key: limit for p in plans}, source.take, rule=order.rule)
+    seen.judged = judge_pairs(limits, source.take, rule=order.rule)
     seen.decisions = dict(seen.judged.decisions)
     seen.pairs, seen.pairs_s = source.pairs, source.seconds
 
     def alone(key: str) -> Decision:
-        return judge_pairs({key: limit}, source.alone, rule=replace(order.rule, spare_pairs=0)).decisions[key]
+        return judge_pairs({key: limits[key]}, source.alone, rule=replace(order.rule, spare_pairs=0)).decisions[key]
 
     together = len(plans) > 1 and seen.suite.isolation == "point" and source.layout == "both"
     for key, decision in seen.decisions.items() if together else ():

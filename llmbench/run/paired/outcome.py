@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 
 from llmbench.analyze.change import DETERMINISTIC, Change, change
 from llmbench.analyze.compare import Seen
 from llmbench.analyze.conditions import Conditions, disturbance
+from llmbench.analyze.limits import CaseLimits, Limits, limits_of
 from llmbench.analyze.paired import Decision, Systemic
-from llmbench.analyze.verdict import Finding, Verdict, Word, by_status, judge_change, limits_of, verdict_of
+from llmbench.analyze.verdict import Finding, Verdict, Word, by_limit, by_status, judge_change, verdict_of
 from llmbench.metrics import METRICS
 from llmbench.run.paired.pair import Loss
 from llmbench.run.paired.quantile import logs_of
@@ -17,23 +19,25 @@ from llmbench.run.paired.turns import SIDES
 from llmbench.store.pairs import PairBlock
 from llmbench.store.query import Row
 from llmbench.store.record import WORST_FIRST, Measurement, Record, SideName
-from llmbench.suite.case import Case
+from llmbench.suite.case import Case, facts_of
 from llmbench.suite.catalog import Scalar
+from llmbench.suite.suite import Suite
 
 EXACT = ("peak_memory", "launches", "graph_breaks", "spills")
 """Deterministic metrics that are gated whether the suite's `gate` names them or not, to the last one; the others
 (registers, shared memory, recompiles) are means and no costs, and are told where they differ."""
 
 
-def paired_limits(gate: Mapping[str, float]) -> dict[str, float]:
-    """Metric -> the share by which it may grow: those of the suite's `gate`, time and the exact ones always."""
-    found = limits_of(gate)
-    return {"time": found["time"], **dict.fromkeys(EXACT, 0.0), **{k: v for k, v in found.items() if k != "time"}}
+def paired_limits(suite: Suite) -> Limits:
+    """The limits of the suite: those of its `gate`, time and the exact metrics always."""
+    found = limits_of(suite)
+    always = {"time": found.shares["time"], **dict.fromkeys(EXACT, 0.0)}
+    return replace(found, shares={**always, **found.shares})
 
 
 def verdict_on(
     case: Case, tier: Tier, losses: Sequence[Loss], decision: Decision | None, blocks: Sequence[PairBlock],
-    limits: Mapping[str, float],
+    limits: CaseLimits,
 ) -> Verdict:  # fmt: skip
     """The verdict on a case: how it fared in every process first, then each metric with a limit.
 
@@ -57,12 +61,10 @@ def verdict_on(
         ) if base and head else None  # fmt: skip
         if why is not None:
             time = Finding("time", "ENV_ERROR", f"{why} ({time.word}: {time.reason})", time.limit, None, time.change)
-        findings.insert(0, time)
+        findings.insert(0, by_limit(time, limits))
     if outputs is not None:
         findings.append(outputs)
-    if not findings:
-        return Verdict(case.case_id, case.label, "NO_RESULT", "nothing that is gated was measured", facts=facts)
-    return verdict_of(case.case_id, case.label, findings, facts)
+    return verdict_of(case.case_id, case.label, findings, facts, limits.not_gated)
 
 
 def systemic_verdict(found: Systemic) -> Verdict | str:
@@ -80,11 +82,11 @@ def missing(cases: Iterable[Case], revision: str) -> Iterator[Verdict]:
         yield Verdict(case.case_id, case.label, "MISSING", reason, facts={"impl": case.impl, "phase": case.phase})
 
 
-def untold_differences(cases: Sequence[Case], tier: Tier, limits: Mapping[str, float]) -> Iterator[str]:
+def untold_differences(cases: Sequence[Case], tier: Tier, limits: Limits) -> Iterator[str]:
     """What differs between the sides without being gated: other counts, and kernels of other names."""
     for case in cases:
         rows = {side: [m for r in tier.records.get((side, case.case_id), []) for m in r.measurements] for side in SIDES}
-        for metric in sorted(DETERMINISTIC - {*limits}):
+        for metric in sorted(DETERMINISTIC - {*limits.of(facts_of(case)).shares}):
             a, b = ({m.value for m in rows[side] if m.metric == metric and m.part is None} for side in SIDES)
             if a and b and a != b:
                 yield f"{case.label}: {metric} {_values(b)} against {_values(a)}, which the suite's gate does not name"
@@ -123,16 +125,16 @@ def _seen(records: Sequence[Record], blocks: Sequence[PairBlock], side: SideName
     return Seen(worst.status, worst.why, len(records), Conditions(throttled, 0.0))
 
 
-def _exact(case: Case, records: Mapping[SideName, Sequence[Record]], limits: Mapping[str, float]) -> Iterator[Finding]:
+def _exact(case: Case, records: Mapping[SideName, Sequence[Record]], limits: CaseLimits) -> Iterator[Finding]:
     """Findings on the deterministic metrics that have a limit."""
-    for metric in sorted(DETERMINISTIC & {*limits}):
+    for metric in sorted(DETERMINISTIC & {*limits.shares}):
         rows = [
             [_row(case, r, m) for r in records[side] for m in r.measurements if (m.metric, m.part) == (metric, None)]
             for side in SIDES
         ]
         found = change(metric, *rows)
         if found is not None and found.a is not None and found.b is not None:
-            yield judge_change(found, limits[metric])
+            yield by_limit(judge_change(found, limits.shares[metric]), limits)
 
 
 def _time(decision: Decision, blocks: Sequence[PairBlock], losses: Sequence[Loss]) -> Finding:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from llmbench.analyze.limits import Limits
 from llmbench.analyze.paired import Decision, Judged
 from llmbench.analyze.stored import Inconclusive
 from llmbench.analyze.verdict import Verdict
@@ -42,7 +43,7 @@ class Seen:
     refused: list[Verdict] = field(default_factory=list)  # of a side as a whole
     hellos: dict[SideName, Hello] = field(default_factory=dict)
     suite: Suite | None = None
-    limits: dict[str, float] = field(default_factory=dict)
+    limits: Limits = field(default_factory=lambda: Limits({}))
     cases: list[Case] = field(default_factory=list)
     gone: list[Case] = field(default_factory=list)  # of the base's suite alone
     tier: Tier | None = None

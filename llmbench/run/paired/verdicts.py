@@ -12,6 +12,7 @@ from llmbench.run.paired.seen import Seen
 from llmbench.run.paired.turns import SIDES
 from llmbench.run.paired.witness import changed_since
 from llmbench.store.record import SideName
+from llmbench.suite.case import facts_of
 from llmbench.suite.catalog import DeviceSpec
 
 SHOWN = 10  # differences that are told without being gated
@@ -35,7 +36,7 @@ def found_of(seen: Seen) -> Found:
     if code == 0 and seen.asked.itself and words & FALSE_ALARMS:
         code = 1
     outcome = Outcome(
-        code, seen.inconclusive, _told(seen, "base"), _told(seen, "head"), seen.limits, verdicts,
+        code, seen.inconclusive, _told(seen, "base"), _told(seen, "head"), seen.limits.shares, verdicts,
         tuple(dict.fromkeys(_warnings(seen, verdicts))),
     )  # fmt: skip
     if code in (0, 5) and not outcome.judged:
@@ -100,7 +101,7 @@ def _verdicts(seen: Seen) -> Iterator[Verdict]:
     for case in seen.cases:
         key = case.case_id
         losses, blocks = [loss for loss in seen.losses if loss.key == key], [b for b in seen.blocks if b.case_id == key]
-        yield verdict_on(case, seen.tier, losses, seen.decisions.get(key), blocks, seen.limits)
+        yield verdict_on(case, seen.tier, losses, seen.decisions.get(key), blocks, seen.limits.of(facts_of(case)))
     yield from missing(seen.gone, seen.sides.base.revision)
 
 
