@@ -94,7 +94,7 @@ def measure_pair(
         except Died as death:
             crew.drop()
             case = attempt.at or todo[0].key
-            lost = Loss(case, death.side, death.why, Record(case, number, death.status, why=death.why))
+            lost = Loss(case, death.side, death.why, Record(case, death.number, death.status, why=death.why))
             found.losses += [*attempt.losses, lost]
             todo = [p for p in todo if p.key not in found.lost]
             continue

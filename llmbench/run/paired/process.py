@@ -33,8 +33,8 @@ class SideBroken(Exception):  # noqa: N818  (an event that the gate handles)
 class Died(Exception):  # noqa: N818  (an event that the gate handles)
     """A process ended while it was asked something, or took too long."""
 
-    def __init__(self, side: SideName, status: Status, why: str) -> None:
-        self.side, self.status, self.why = side, status, why
+    def __init__(self, side: SideName, number: int, status: Status, why: str) -> None:
+        self.side, self.number, self.status, self.why = side, number, status, why
         super().__init__(why)
 
 
@@ -79,13 +79,13 @@ class Process:
                 elif monotonic() > deadline:
                     self.worker.kill()
                     why = f"{stage} took longer than {timeout_s:g} s (measure.timeout_s)"
-                    raise Died(self.side, "timeout", why)
+                    raise Died(self.side, self.number, "timeout", why)
         except WorkerDied as e:
             raise self._died(e, stage) from None
 
     def _died(self, death: WorkerDied, stage: str) -> Died:
         status, reason = self.kills.explain(death)
-        return Died(self.side, status, f"{stage}: worker {reason}")
+        return Died(self.side, self.number, status, f"{stage}: worker {reason}")
 
 
 class Pair(NamedTuple):
