@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 from time import monotonic
 
-from llmbench.analyze.paired import Decision, PairedRule, judge_pairs
+from llmbench.analyze.paired import Decision, Judged, PairedRule, judge_pairs
 from llmbench.analyze.stored import Inconclusive
 from llmbench.errors import SuiteError
 from llmbench.machine.simulated import NAME as SIMULATED
@@ -152,19 +152,22 @@ def _time(order: GateOrder, seen: Seen, crew: Crew, setting: Setting, say: Say) 
         seen.blocks, seen.losses,
     )  # fmt: skip
     limit = seen.limits["time"]
-    seen.judged = judge_pairs({p.key: limit for p in plans}, source.take, rule=order.rule)
-    seen.decisions = dict(seen.judged.decisions)
-    seen.pairs, seen.pairs_s = source.pairs, source.seconds
+    guarded: dict[str, Decision] = {}
 
-    def alone(key: str) -> Decision:
-        return judge_pairs({key: limit}, source.alone, rule=replace(order.rule, spare_pairs=0)).decisions[key]
+    def alone(key: str) -> Judged:
+        return judge_pairs({key: limit}, source.alone, rule=replace(order.rule, spare_pairs=0))
 
-    together = len(plans) > 1 and seen.suite.isolation == "point" and source.layout == "both"
-    for key, decision in seen.decisions.items() if together else ():
-        faults = suspicious(key, seen.blocks, margin=order.rule.margin)
-        if decision.word in ("REGRESSED", "IMPROVED") and faults is not None:
-            say(f"{source.plans[key].case.label}: {faults.text}; measured again, alone")
-            seen.decisions[key] = confirmed_alone(decision, faults, alone)
+    def guard(judged: Judged) -> None:
+        together = len(plans) > 1 and source.isolation == "point" and source.layout == "both"
+        for key, decision in judged.decisions.items() if together else ():
+            faults = suspicious(key, seen.blocks, margin=order.rule.margin)
+            if decision.word in ("REGRESSED", "IMPROVED") and faults is not None and key not in guarded:
+                say(f"{source.plans[key].case.label}: {faults.text}; measured again, alone")
+                guarded[key] = confirmed_alone(decision, faults, alone)
+
+    seen.judged = judge_pairs({p.key: limit for p in plans}, source.take, rule=order.rule, before_spare=guard)
+    guard(seen.judged)  # what only the left-over budget found
+    seen.decisions = {**seen.judged.decisions, **guarded}
     seen.layout, seen.spent, seen.pairs, seen.pairs_s = source.layout, source.spent, source.pairs, source.seconds
 
 

@@ -111,8 +111,10 @@ class Replay:
     looks: int = 0
 
     def take(self, cases: Sequence[str], pairs: int) -> Floats:
-        """D[case, pair] of the next look."""
+        """D[case, pair] of the next look, without those of the guard, which are of other cases."""
         self.looks += 1
+        while (held := {b.case_id for b in self.blocks if b.look == self.looks}) and not held & {*cases}:
+            self.looks += 1
         by_pair: dict[int, list[PairBlock]] = {}
         for block in self.blocks:
             if block.look == self.looks and block.counts:
