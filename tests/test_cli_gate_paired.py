@@ -148,6 +148,41 @@ def test_a_side_that_does_not_import_is_told_from_one_that_is_slower(
     assert verdict["verdict"] == word and said in verdict["reason"], verdict["reason"]
 
 
+KILLED = """
+import os
+from pathlib import Path
+
+GONE, CALLS = Path({gone!r}), 0
+if GONE.exists() and "/head/" in __file__:
+    os.kill(os.getpid(), 9)
+
+
+class Dies(SimulatedKernel):
+    def __call__(self, x):
+        global CALLS
+        CALLS += 1
+        if CALLS == 600 and "/head/" in __file__:
+            GONE.touch()
+            os.abort()
+        return super().__call__(x)
+"""
+
+
+def test_a_head_that_the_machine_kills_is_not_broken_and_its_pairs_are_kept(
+    judged: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    simulated(tmp_path)
+    dies = KILLED.format(gone=str(tmp_path / "gone"))
+    mortal = SIMULATED.replace("return SimulatedKernel", "return Dies").replace("TIMES =", f"{dies}\nTIMES =")
+    write(tmp_path, {"sim_kernels.py": mortal})
+    document = judged("--only", "impl=mine", "--pairs", "5", rc=3)
+    verdict = of(document, "")
+    assert verdict["verdict"] == "ENV_ERROR" and "working tree" in verdict["reason"]
+    assert "a process did not start: killed by SIGKILL" in verdict["reason"]
+    folder = tmp_path / document["paired"]["folder"]
+    assert document["paired"]["pairs"] >= 1 and read_pairs(folder) and (folder / "gate.json").exists()
+
+
 def test_a_suite_that_is_slower_as_a_whole_is_one_finding(
     judged: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:

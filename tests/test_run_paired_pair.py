@@ -1,5 +1,6 @@
 """Pairs of real processes on the simulated device: both layouts, what a pair costs that fails, the exact tier."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,15 +12,16 @@ import numpy as np
 import pytest
 from paired_repository import SIMULATED, simulated_repository, write
 
+from llmbench.run.local import WorkerDied
 from llmbench.run.lock import DeviceLock
 from llmbench.run.paired.cores import Cores, cores_for
 from llmbench.run.paired.pair import Plan, Setting, measure_pair
-from llmbench.run.paired.process import Crew, SideBroken
+from llmbench.run.paired.process import Crew, NotStarted, SideBroken
 from llmbench.run.paired.source import Source
-from llmbench.run.paired.subject import Asked, open_sides
+from llmbench.run.paired.subject import Asked, Sides, open_sides
 from llmbench.run.paired.tier import Tier, look_at
 from llmbench.run.paired.turns import QUADS, SIDES
-from llmbench.run.protocol import Offer, Offered
+from llmbench.run.protocol import Hello, Offer, Offered
 from llmbench.suite.case import Case, expand
 from llmbench.suite.load import parse, resolve
 from llmbench.suite.suite import Suite
@@ -177,6 +179,61 @@ def test_a_side_that_does_not_import_is_named_and_the_other_one_ended(
             crew.pair()
         assert list(broken.value.why) == ["head"] and "ValueError: not today" in broken.value.why["head"]
         assert not crew.up
+
+
+@dataclass
+class Stub:
+    """A worker that greets, or ends before it does."""
+
+    end: WorkerDied | None
+
+    def greeting(self) -> Hello:
+        if self.end is not None:
+            raise self.end
+        return cast(Hello, None)
+
+    def kill(self) -> None:
+        """Nothing is there to be killed."""
+
+
+SIGKILLED, EXITED = WorkerDied(-9, ""), WorkerDied(7, "some output")
+NO_PLUGIN = WorkerDied(2, "llmbench: plugin 'sim_kernels' cannot be loaded: ValueError: not now")
+
+
+@pytest.mark.parametrize(
+    ("head", "error", "why"),
+    [
+        ([SIGKILLED, None, None], None, "head: a process did not start (killed by SIGKILL): another one was started"),
+        ([SIGKILLED, SIGKILLED], NotStarted, "killed by SIGKILL, in two tries"),
+        ([SIGKILLED, EXITED], SideBroken, "head: some output"),
+        ([EXITED], SideBroken, "head: some output"),
+        ([None, EXITED, None], None, "head: a process did not start (exited with code 7; last output: some output)"),
+        ([NO_PLUGIN], SideBroken, "head: plugin 'sim_kernels' cannot be loaded: ValueError: not now"),
+        ([None, NO_PLUGIN, NO_PLUGIN], NotStarted, "exited with code 2; last output: llmbench: plugin 'sim_kernels'"),
+    ],
+)
+def test_what_a_process_that_does_not_start_is_put_down_to(
+    monkeypatch: pytest.MonkeyPatch, head: list[WorkerDied | None], error: type[Exception] | None, why: str
+) -> None:
+    """How processes of the head end before they greet, one after the other; two pairs of fresh ones are wanted."""
+    ends = {"head": iter(head), "base": iter([None, None])}
+    monkeypatch.setattr(Crew, "_worker", lambda crew, side: Stub(next(ends[side])))
+    monkeypatch.setattr(Sides, "of", lambda sides, name: name)
+    sides, notes = object.__new__(Sides), list[str]()
+    crew = Crew(sides, "cpu", (), Path(), None, cast(DeviceLock, NoLock()), notes.append)
+    if error is None:
+        assert len({crew.pair().head.number, crew.pair().head.number}) == 2
+        assert len(notes) == 1 and notes[0].startswith(why)
+        return
+
+    def all_tries() -> None:
+        for _ in head:
+            crew.pair()
+            crew.drop()
+
+    with pytest.raises(error, match=re.escape(why)) as raised:
+        all_tries()
+    assert getattr(raised.value, "side", "head") == "head" and not crew.up
 
 
 def test_workers_and_parent_have_cores_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

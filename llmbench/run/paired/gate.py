@@ -18,12 +18,12 @@ from llmbench.run.paired.evidence import keep, keep_rest
 from llmbench.run.paired.guard import confirmed_alone, suspicious
 from llmbench.run.paired.outcome import paired_limits
 from llmbench.run.paired.pair import Setting
-from llmbench.run.paired.process import Crew, Pair, SideBroken
+from llmbench.run.paired.process import Crew, Died, NotStarted, Pair, SideBroken
 from llmbench.run.paired.seen import Seen
 from llmbench.run.paired.source import Source
 from llmbench.run.paired.subject import Asked, Sides, open_sides
 from llmbench.run.paired.tier import look_at
-from llmbench.run.paired.verdicts import Found, broken, foreign_processes, found_of, other_device
+from llmbench.run.paired.verdicts import Found, broken, foreign_processes, found_of, not_up, other_device
 from llmbench.run.protocol import Offer, Offered
 from llmbench.run.session import new_folder, points_of
 from llmbench.suite.case import Case, expand, only
@@ -105,6 +105,10 @@ def _measure(order: GateOrder, seen: Seen, crew: Crew, text: SuiteText, begin: f
         _time(order, seen, crew, setting, say)
     except SideBroken as e:
         broken(seen, e.why)
+    except NotStarted as e:
+        not_up(seen, e.side, f"a process did not start: {e.why}")
+    except Died as e:  # beside any case: those that a case dies of are the case's
+        not_up(seen, e.side, f"a process died: {e.why}")
 
 
 def _cases(order: GateOrder, seen: Seen, pair: Pair, text: SuiteText) -> None:
@@ -165,10 +169,12 @@ def _time(order: GateOrder, seen: Seen, crew: Crew, setting: Setting, say: Say) 
                 say(f"{source.plans[key].case.label}: {faults.text}; measured again, alone")
                 guarded[key] = confirmed_alone(decision, faults, alone)
 
-    seen.judged = judge_pairs({p.key: limit for p in plans}, source.take, rule=order.rule, before_spare=guard)
-    guard(seen.judged)  # what only the left-over budget found
-    seen.decisions = {**seen.judged.decisions, **guarded}
-    seen.layout, seen.spent, seen.pairs, seen.pairs_s = source.layout, source.spent, source.pairs, source.seconds
+    try:
+        seen.judged = judge_pairs({p.key: limit for p in plans}, source.take, rule=order.rule, before_spare=guard)
+        guard(seen.judged)  # what only the left-over budget found
+        seen.decisions = {**seen.judged.decisions, **guarded}
+    finally:
+        seen.layout, seen.spent, seen.pairs, seen.pairs_s = source.layout, source.spent, source.pairs, source.seconds
 
 
 def _text(path: Path, sides: Sides, order: GateOrder) -> SuiteText:

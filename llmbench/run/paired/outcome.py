@@ -56,6 +56,11 @@ def verdict_on(
         return Verdict(case.case_id, case.label, "BROKEN", why, facts=facts)
     findings = list(_exact(case, records, limits))
     outputs = _outputs(case, tier)
+    if decision is None:
+        reason = "time was not judged: the gate ended before"
+        findings.append(
+            Finding("time", "INCONCLUSIVE", reason, limits["time"], None, Change("time", "s", None, None, 0, 0))
+        )
     if decision is not None:
         time = _with_losses(_time(decision, blocks, losses), losses, blocks)
         why = disturbance(
@@ -67,8 +72,6 @@ def verdict_on(
         findings.insert(0, time)
     if outputs is not None:
         findings.append(outputs)
-    if not findings:
-        return Verdict(case.case_id, case.label, "NO_RESULT", "nothing that is gated was measured", facts=facts)
     return verdict_of(case.case_id, case.label, findings, facts)
 
 

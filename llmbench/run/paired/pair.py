@@ -83,7 +83,7 @@ def measure_pair(
 ) -> Measured:
     """One pair of some cases. A process that dies costs the case that it died of; the others are measured anew.
 
-    Raises: SideBroken, MachineError.
+    Raises: SideBroken, NotStarted; MachineError.
     """
     found = Measured(number=number)
     todo = list(plans)

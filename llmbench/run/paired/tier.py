@@ -86,7 +86,7 @@ def look_at(
 ) -> Tier:  # fmt: skip
     """What processes of both sides tell of the cases; `first` are up already.
 
-    Raises: SideBroken, MachineError.
+    Raises: SideBroken, NotStarted; MachineError.
     """
     tier = Tier()
     say(f"what is exact first: {len(cases)} cases in {PROCESSES} processes a side")

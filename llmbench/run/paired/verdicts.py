@@ -53,6 +53,12 @@ def broken(seen: Seen, why: Mapping[SideName, str]) -> None:
         seen.refused.append(Verdict(None, "head", "BROKEN", f"{_of(seen, 'head')} does not import: {why['head']}"))
 
 
+def not_up(seen: Seen, side: SideName, why: str) -> None:
+    """Notes that no process of a side is to be had, for no reason that its code gave: nothing is said of the code."""
+    done = f"; {seen.pairs} pairs had been measured and are in {seen.folder}" if seen.pairs else ""
+    seen.refused.append(Verdict(None, side, "ENV_ERROR", f"{_of(seen, side)}: {why}{done}"))
+
+
 def other_device(seen: Seen) -> Verdict | None:
     """That the two sides see different devices, as two environments may; None if it is one."""
     if len(seen.hellos) < 2:
