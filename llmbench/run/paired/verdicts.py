@@ -9,6 +9,7 @@ from llmbench.analyze.verdict import WORST_FIRST, Verdict, Word
 from llmbench.machine.nvml import open_nvml
 from llmbench.run.paired.outcome import demoted, missing, systemic_verdict, untold_differences, verdict_on
 from llmbench.run.paired.seen import Seen
+from llmbench.run.paired.subject import WORKING_TREE
 from llmbench.run.paired.turns import SIDES
 from llmbench.run.paired.witness import changed_since
 from llmbench.store.record import SideName
@@ -47,10 +48,19 @@ def broken(seen: Seen, why: Mapping[SideName, str]) -> None:
     """Notes that a side does not import: the base's is a baseline that is missing, the head's a head that is broken."""
     if "base" in why:
         both = f"; nor does the head: {why['head']}" if "head" in why else ""
-        reason = f"{_of(seen, 'base')} does not import: {why['base']}{both}"
+        reason = f"{_of(seen, 'base')} does not import: {why['base']}{both}{_submodules(seen, 'base')}"
         seen.refused.append(Verdict(None, "base", "MISSING", reason))
     elif "head" in why:
-        seen.refused.append(Verdict(None, "head", "BROKEN", f"{_of(seen, 'head')} does not import: {why['head']}"))
+        reason = f"{_of(seen, 'head')} does not import: {why['head']}{_submodules(seen, 'head')}"
+        seen.refused.append(Verdict(None, "head", "BROKEN", reason))
+
+
+def _submodules(seen: Seen, side: SideName) -> str:
+    """That the files of submodules are not there, where a tree was made of a commit that has some."""
+    own = seen.sides.of(side)
+    if own.path is None or own.path.is_symlink() or not (own.path / ".gitmodules").is_file():
+        return ""
+    return "; it has submodules (.gitmodules), whose files a worktree of git does not hold"
 
 
 def not_up(seen: Seen, side: SideName, why: str) -> None:
@@ -123,6 +133,7 @@ def _warnings(seen: Seen, verdicts: tuple[Verdict, ...]) -> Iterator[str]:
             yield f"different {fact}: base {a or 'none'}, head {b or 'none'}; a change may be its doing"
     if seen.sides.head.dirty:
         yield "head had uncommitted changes: its commit does not name its code"
+    yield from _untracked(seen)
     if seen.judged is not None and seen.judged.systemic is not None:
         shift = systemic_verdict(seen.judged.systemic)
         if isinstance(shift, str):
@@ -136,6 +147,21 @@ def _warnings(seen: Seen, verdicts: tuple[Verdict, ...]) -> Iterator[str]:
         if len(told) > SHOWN:
             yield f"{len(told) - SHOWN} more such differences are in {seen.folder}"
     yield from seen.notes
+
+
+def _untracked(seen: Seen) -> Iterator[str]:
+    """Which files of the working tree no commit holds, but those that a gate or Python leaves there."""
+    head, repository = seen.sides.head, seen.sides.repository
+    names = [name for name in head.untracked if not name.endswith("__pycache__/")]
+    if repository is not None:
+        names = [name for name in names if not seen.folder.resolve().is_relative_to((repository.root / name).resolve())]
+    if not names:
+        return
+    files = f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+    if head.revision == WORKING_TREE:
+        yield f"no commit holds {files}: measured with the head, and its commit does not name it"
+    else:
+        yield f"no commit holds {files}: not in {head.revision}, so it is not measured"
 
 
 def _differ_in_versions(seen: Seen) -> bool:
