@@ -183,6 +183,23 @@ def test_a_head_that_the_machine_kills_is_not_broken_and_its_pairs_are_kept(
     assert document["paired"]["pairs"] >= 1 and read_pairs(folder) and (folder / "gate.json").exists()
 
 
+SKIP = "skip:\n  - {match: {impl: mine}, why: flaky}\n"
+
+
+def test_a_case_that_the_head_skips_is_missed_unless_the_base_skips_it_too(
+    judged: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    simulated(tmp_path)
+    write(tmp_path, {"sim_kernels.py": SIMULATED.replace('"mine": 1.0', '"mine": 3.0')})
+    write(tmp_path, {"suite.yaml": SIMULATED_SUITE + SKIP})
+    verdict = of(judged("--pairs", "5", rc=4), "mine")
+    assert (verdict["verdict"], verdict["reason"]) == ("MISSING", "skipped by the head: flaky")
+    git(tmp_path, "checkout", "-q", "main")
+    commit(tmp_path, {"suite.yaml": SIMULATED_SUITE + SKIP})
+    verdict = of(judged("--pairs", "5", rc=0), "mine")
+    assert (verdict["verdict"], verdict["reason"]) == ("NO_RESULT", "skipped: flaky")
+
+
 def test_a_suite_that_is_slower_as_a_whole_is_one_finding(
     judged: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:

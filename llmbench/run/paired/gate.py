@@ -119,11 +119,12 @@ def _cases(order: GateOrder, seen: Seen, pair: Pair, text: SuiteText) -> None:
     seen.suite, seen.limits = suite, paired_limits(suite.gate)
     seen.cases = [case for point in points_of(suite, match) for case in point.cases]
     seen.notes += [note for note in head.notes if note not in seen.notes]
-    seen.gone = _gone(seen, base, match, {case.case_id for point in expand(suite) for case in point.cases})
+    every = [case for point in expand(suite) for case in point.cases]
+    seen.gone = _gone(seen, base, match, {case.case_id for case in every if case.skip is None})
 
 
 def _gone(seen: Seen, catalog: Catalog, match: Match, known: set[str]) -> list[Case]:
-    """The cases of the base's own suite, by its own code, that the head's has not."""
+    """The cases of the base's own suite, by its own code, that the head's has not, or skips."""
     own = seen.sides.base.suite_path
     assert seen.suite is not None
     if own is None or own == seen.sides.head.suite_path:

@@ -83,11 +83,9 @@ def systemic_verdict(found: Systemic) -> Verdict | str:
     return Verdict(None, "the whole suite (SYSTEMIC)", word, found.reason)
 
 
-def missing(cases: Iterable[Case], revision: str) -> Iterator[Verdict]:
-    """Cases of the base's suite that the head's has no more."""
-    for case in cases:
-        reason = f"in the suite of {revision}, not in that of the head"
-        yield Verdict(case.case_id, case.label, "MISSING", reason, facts={"impl": case.impl, "phase": case.phase})
+def missing(case: Case, reason: str) -> Verdict:
+    """The verdict on a case of the base's suite that the head does not measure."""
+    return Verdict(case.case_id, case.label, "MISSING", reason, facts={"impl": case.impl, "phase": case.phase})
 
 
 def untold_differences(cases: Sequence[Case], tier: Tier, limits: Mapping[str, float]) -> Iterator[str]:

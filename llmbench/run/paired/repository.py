@@ -85,7 +85,7 @@ def repository_of(folder: Path) -> Repository | None:
 
 
 def why_none(folder: Path) -> str:
-    """Why `repository_of` found none, and what helps where something does. Raises: MachineError where git is missing."""
+    """Why `repository_of` found none, and what helps. Raises: MachineError where git is missing."""
     try:
         _run(folder, "rev-parse", "--show-toplevel")
     except OSError as e:

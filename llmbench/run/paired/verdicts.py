@@ -113,11 +113,16 @@ def _verdicts(seen: Seen) -> Iterator[Verdict]:
             yield shift
     if seen.tier is None or any(True for _ in seen.strangers()):
         return
+    gone = {case.case_id: case for case in seen.gone}
     for case in seen.cases:
         key = case.case_id
+        if key in gone:  # the base's suite has it and does not skip it
+            yield missing(gone.pop(key), f"skipped by the head: {case.skip}")
+            continue
         losses, blocks = [loss for loss in seen.losses if loss.key == key], [b for b in seen.blocks if b.case_id == key]
         yield verdict_on(case, seen.tier, losses, seen.decisions.get(key), blocks, seen.limits)
-    yield from missing(seen.gone, seen.sides.base.revision)
+    for case in gone.values():
+        yield missing(case, f"in the suite of {seen.sides.base.revision}, not in that of the head")
 
 
 def _warnings(seen: Seen, verdicts: tuple[Verdict, ...]) -> Iterator[str]:
