@@ -248,10 +248,13 @@ def test_the_document_tells_how_it_was_measured(judged: Callable[..., dict[str, 
 def test_a_budget_that_is_spent_leaves_it_open(judged: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     simulated(tmp_path)
     document = judged("--max-minutes", "0", rc=5)
-    assert of(document, "mine")["verdict"] == "INCONCLUSIVE"
+    verdict = of(document, "mine")
+    assert verdict["verdict"] == "INCONCLUSIVE"
+    assert verdict["reason"] == "the budget was spent before it was examined"
     more = "none was finished: give more minutes, fewer cases (--only), or a suite with cache: warm"
     assert f"the budget was spent after 0 pairs: fewer than asked; {more}" in document["warnings"]
-    judged("--max-minutes", "0", "--inconclusive", "pass", rc=0)
+    told = judged("--max-minutes", "0", "--inconclusive", "pass", rc=5)["warnings"]
+    assert "nothing was timed, so nothing passes, whatever --inconclusive says" in told
 
 
 def test_a_device_that_is_throttled_on_one_side_says_nothing_of_code(
@@ -359,7 +362,7 @@ def test_a_mebibyte_more_is_found_before_anything_is_timed(llmbench: Llmbench, t
     real(tmp_path)
     commit(tmp_path, {"src/double_op/kernels.py": REAL_KERNELS.replace("MORE_BYTES = 0", "MORE_BYTES = 2**20")})
     args = ("gate", "paired", "bench/double.yaml", "--base", "main", "--head", "feature", "--device", "cpu", "--json")
-    document = json.loads(llmbench(*args, "--max-minutes", "0", rc=1).stdout)
+    document = json.loads(llmbench(*args, "--only", "impl=mul", "--max-minutes", "0.5", rc=1).stdout)
     memory = next(f for f in of(document, "mul")["findings"] if f["metric"] == "peak_memory")
     assert memory["verdict"] == "REGRESSED" and memory["run"] - memory["baseline"] == 2**20
 

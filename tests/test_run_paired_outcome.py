@@ -1,5 +1,7 @@
 """What a case is said to be that fails now and then: other pairs decide, and no verdict is lost to a single process."""
 
+from collections import Counter
+
 import pytest
 
 from llmbench.analyze.pair_evidence import PairedWord
@@ -20,7 +22,9 @@ PAIRS = 12
 def judged(word: PairedWord, failed: dict[SideName, int], *, tier: dict[SideName, Status] | None = None) -> Verdict:
     """The verdict where pairs said `word`, and each side failed in so many of twelve others' places."""
     status: dict[SideName, Status] = {"base": "ok", "head": "ok", **(tier or {})}
-    exact = Tier({(side, "c"): [Record("c", n, status[side], why="so") for n in (0, 1)] for side in SIDES})
+    exact = Tier(
+        {(side, "c"): [Record("c", n, status[side], why="so") for n in (0, 1)] for side in SIDES}, rounds=Counter(c=2)
+    )
     lost: list[Loss] = []
     number = 2
     for side, n in failed.items():
@@ -72,3 +76,14 @@ def test_the_exact_tier_alone_says_what_is_broken_fixed_or_without_a_result(
     tier: dict[SideName, Status], word: str
 ) -> None:
     assert judged("PASS", {}, tier=tier).word == word
+
+
+def test_what_the_budget_did_not_reach_is_open_and_what_failed_until_then_is_told() -> None:
+    limits = paired_limits({})
+    verdict = verdict_on(CASE, Tier(), [], None, [], limits)
+    assert (verdict.word, verdict.reason) == ("INCONCLUSIVE", "the budget was spent before it was examined")
+    once = Tier({(side, "c"): [Record("c", 0, "ok")] for side in SIDES}, rounds=Counter(c=1))
+    verdict = verdict_on(CASE, once, [], None, [], limits)
+    assert (verdict.word, verdict.reason) == ("INCONCLUSIVE", "the budget was spent before it was examined twice")
+    once.records["head", "c"] = [Record("c", 0, "error", why="no kernel")]
+    assert verdict_on(CASE, once, [], None, [], limits).word == "BROKEN" and not once.plans([CASE])

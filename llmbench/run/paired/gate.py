@@ -149,6 +149,7 @@ def _time(order: GateOrder, seen: Seen, crew: Crew, setting: Setting, say: Say) 
     """Pairs as the judge asks for them; then what page faults may have made, alone."""
     assert seen.suite is not None and seen.tier is not None
     plans = seen.tier.plans(seen.cases)
+    seen.spent = not all(seen.tier.is_examined(case) for case in seen.cases if case.skip is None)
     if not plans:
         return
     seen.layout = "both" if seen.tier.fits_together(plans) else "sequential"
@@ -175,7 +176,8 @@ def _time(order: GateOrder, seen: Seen, crew: Crew, setting: Setting, say: Say) 
         guard(seen.judged)  # what only the left-over budget found
         seen.decisions = {**seen.judged.decisions, **guarded}
     finally:
-        seen.layout, seen.spent, seen.pairs, seen.pairs_s = source.layout, source.spent, source.pairs, source.seconds
+        seen.layout, seen.pairs, seen.pairs_s = source.layout, source.pairs, source.seconds
+        seen.spent = seen.spent or source.spent
 
 
 def _text(path: Path, sides: Sides, order: GateOrder) -> SuiteText:

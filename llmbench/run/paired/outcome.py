@@ -49,9 +49,12 @@ def verdict_on(
         return Verdict(case.case_id, case.label, "NO_RESULT", f"skipped: {case.skip}", facts=facts)
     records = {side: tier.records.get((side, case.case_id), []) for side in SIDES}
     base, head = (_seen(records[side], blocks, side) for side in SIDES)
-    said = by_status(base, head)
+    said = by_status(base, head) if base or head else None
     if said is not None:
         return Verdict(case.case_id, case.label, *said, facts=facts)
+    if not tier.is_examined(case):
+        reason = f"the budget was spent before it was examined{' twice' if base or head else ''}"
+        return Verdict(case.case_id, case.label, "INCONCLUSIVE", reason, facts=facts)
     if (why := _broken(losses, blocks)) is not None:
         return Verdict(case.case_id, case.label, "BROKEN", why, facts=facts)
     findings = list(_exact(case, records, limits))

@@ -1,6 +1,6 @@
 """From what a paired gate has seen to its outcome: verdicts, exit code, warnings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from llmbench.analyze.compare import Side as Told
@@ -16,6 +16,7 @@ from llmbench.store.record import SideName
 from llmbench.suite.catalog import DeviceSpec
 
 SHOWN = 10  # differences that are told without being gated
+UNTIMED = 5
 FALSE_ALARMS: frozenset[Word] = frozenset({"REGRESSED", "IMPROVED", "BROKEN", "FIXED"})
 """What a gate may not say of code against itself; a gate that finds improvements by chance finds regressions too."""
 
@@ -39,9 +40,16 @@ def found_of(seen: Seen) -> Found:
         code, seen.inconclusive, _told(seen, "base"), _told(seen, "head"), seen.limits, verdicts,
         tuple(dict.fromkeys(_warnings(seen, verdicts))),
     )  # fmt: skip
-    if code in (0, 5) and not outcome.judged:
+    if code in (0, 5) and _untimed(seen, words):
+        outcome = replace(outcome, exit_code=UNTIMED)
+    elif code in (0, 5) and not outcome.judged:
         outcome = replace(outcome, exit_code=NO_BASELINE)
     return Found(outcome, seen)
+
+
+def _untimed(seen: Seen, words: Collection[Word]) -> bool:
+    """Whether times were to be judged and no pair gave one: nothing that is forgiven as inconclusive."""
+    return "INCONCLUSIVE" in words and all(decision.ratio is None for decision in seen.decisions.values())
 
 
 def broken(seen: Seen, why: Mapping[SideName, str]) -> None:
@@ -132,6 +140,8 @@ def _warnings(seen: Seen, verdicts: tuple[Verdict, ...]) -> Iterator[str]:
     if seen.spent:
         less = "; none was finished: give more minutes, fewer cases (--only), or a suite with cache: warm"
         yield f"the budget was spent after {seen.pairs} pairs: fewer than asked{'' if seen.pairs else less}"
+    if _untimed(seen, {v.word for v in verdicts}):
+        yield "nothing was timed, so nothing passes, whatever --inconclusive says"
     for fact in ("torch", "triton"):
         a, b = (seen.hellos[side].versions.get(fact) if side in seen.hellos else None for side in SIDES)
         if a != b:
