@@ -233,6 +233,8 @@ def test_the_document_tells_how_it_was_measured(judged: Callable[..., dict[str, 
     simulated(tmp_path)
     document = judged("--pairs", "5", "--only", "impl=mine", rc=0)
     paired = document["paired"]
+    assert json.loads((tmp_path / paired["folder"] / "gate.json").read_text())["paired"]["seed"] == paired["seed"]
+    assert judged("--pairs", "5", "--only", "impl=mine", rc=0)["paired"]["seed"] != paired["seed"]
     assert paired["layout"] == "both" and paired["same_code"] and paired["pairs"] == 5
     assert paired["rule"]["screen_pairs"] == 5 and paired["rule"]["confirm_pairs"] == 15
     assert [s["file"] for s in paired["sides"]["base"]["sources"]] == ["sim_kernels.py"]

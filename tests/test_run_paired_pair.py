@@ -136,14 +136,20 @@ def test_pairs_in_both_layouts_hold_every_block_of_every_case(bench: Bench, die:
     assert left == {p.key for p in bench.plans} - {loss.key} and len(left) == 3
 
 
-def test_a_source_gives_a_column_a_pair_and_none_when_the_time_is_up(bench: Bench, die: Path) -> None:
+def test_a_source_gives_a_column_a_pair_and_none_when_the_time_is_up(
+    bench: Bench, die: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def source(setting: Setting) -> Source:
         plans = {p.key: p for p in bench.plans}
         return Source(bench.crew, setting, plans, "both", "point", Random(3), lambda text: None)
 
     keys = [p.key for p in bench.plans]
+    firsts: list[str] = []
+    start = bench.crew.pair
+    monkeypatch.setattr(bench.crew, "pair", lambda first: (firsts.append(first), start(first))[1])
     given = source(bench.setting)
     d_CP = given.take(keys, 3)
+    assert firsts in (["base", "head", "head"], ["head", "base", "base"])
     assert d_CP.shape == (4, 3) and bool(np.isfinite(d_CP).all()) and float(np.abs(d_CP).max()) < 0.02
     assert len({round(float(d), 12) for d in d_CP.ravel()}) == 12, "pairs are fresh: none is like another"
     alone = given.alone(keys[:2], 1)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
+from secrets import randbits
 from time import monotonic
 
 from llmbench.analyze.paired import Decision, Judged, PairedRule, judge_pairs
@@ -49,7 +50,7 @@ class GateOrder:
     max_minutes: float | None = None
     rule: PairedRule = field(default_factory=PairedRule)
     inconclusive: Inconclusive = "fail"
-    seed: int = 0  # of the order of blocks
+    seed: int | None = None  # of the order of starts and blocks; None: the system's, so that no two gates share it
 
 
 def run_gate(order: GateOrder, say: Say) -> Found:
@@ -64,6 +65,7 @@ def run_gate(order: GateOrder, say: Say) -> Found:
             code = sides.head.commit or "no-commit"
             folder = new_folder(order.results, text.name, spec, code=code, kind="-paired")
             seen = Seen(order.asked, sides, folder, text.name, order.inconclusive, order.max_minutes, load)
+            seen.seed = randbits(32) if order.seed is None else order.seed
             if load is not None and (note := load_note(load)):
                 seen.notes.append(note)
             crew = Crew(sides, spec.device, sides.plugins, folder, _threads(text, spec), lock, seen.note)
@@ -154,7 +156,7 @@ def _time(order: GateOrder, seen: Seen, crew: Crew, setting: Setting, say: Say) 
         return
     seen.layout = "both" if seen.tier.fits_together(plans) else "sequential"
     source = Source(
-        crew, setting, {p.key: p for p in plans}, seen.layout, seen.suite.isolation, Random(order.seed), say,
+        crew, setting, {p.key: p for p in plans}, seen.layout, seen.suite.isolation, Random(seen.seed), say,
         seen.blocks, seen.losses,
     )  # fmt: skip
     limit = seen.limits["time"]
