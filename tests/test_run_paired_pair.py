@@ -9,6 +9,7 @@ from random import Random
 from typing import cast
 
 import numpy as np
+import psutil
 import pytest
 from paired_repository import SIMULATED, simulated_repository, write
 
@@ -193,7 +194,7 @@ class Stub:
 
     end: WorkerDied | None
 
-    def greeting(self) -> Hello:
+    def greeting(self, *, within_s: float) -> Hello:
         if self.end is not None:
             raise self.end
         return cast(Hello, None)
@@ -240,6 +241,20 @@ def test_what_a_process_that_does_not_start_is_put_down_to(
     with pytest.raises(error, match=re.escape(why)) as raised:
         all_tries()
     assert getattr(raised.value, "side", "head") == "head" and not crew.up
+
+
+def test_each_side_has_extensions_of_its_own_over_all_pairs(bench: Bench) -> None:
+    """torch.utils.cpp_extension finds what it built by name: the head would run the base's kernels."""
+    bench.crew.drop()
+    seen = []
+    for _ in range(2):
+        pair = bench.crew.pair()
+        seen.append([psutil.Process(p.worker.pid).environ()["TORCH_EXTENSIONS_DIR"] for p in pair])
+        bench.crew.drop()
+    (base, head), again = seen
+    assert again == [base, head] and base != head and len(base) == len(head)
+    trees = [side.path for side in (bench.crew.sides.base, bench.crew.sides.head)]
+    assert [Path(base).parent, Path(head).parent] == [tree.parent for tree in trees if tree is not None]
 
 
 def test_workers_and_parent_have_cores_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

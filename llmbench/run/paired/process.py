@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from llmbench.errors import MachineError, UsageError
 from llmbench.machine.simulated import NAME as SIMULATED
-from llmbench.run.local import LocalWorker, WorkerDied
+from llmbench.run.local import START_S, LocalWorker, WorkerDied
 from llmbench.run.lock import DeviceLock
 from llmbench.run.oom import KillCounter
 from llmbench.run.paired.subject import Side, Sides
@@ -17,6 +17,7 @@ from llmbench.run.paired.turns import SIDES
 from llmbench.run.protocol import Hello, Message, Stage, Telemetry
 from llmbench.store.record import SideName, Status
 
+FIRST_START_S = 600.0  # of a side: its extensions of C++ and CUDA are built then, where it builds them on import
 TICK_S = 0.25  # how often a silent worker's deadline is looked at
 PLUGIN = "plugin "  # how a worker begins to say that the subject does not import
 
@@ -212,7 +213,7 @@ class Crew:
             worker = LocalWorker(
                 device=self.device, plugins=self.plugins, plugin_path=side.plugin_path,
                 log=self.folder / f"{side.name}.log", threads=self.threads, python=side.python, first=side.first,
-                harness=side.harness,
+                harness=side.harness, more={"TORCH_EXTENSIONS_DIR": str(side.extensions)},
             )  # fmt: skip
         except OSError as e:
             raise MachineError(f"{side.python}: cannot be started: {e.strerror}") from e
@@ -224,7 +225,7 @@ def _greeting(side: SideName, worker: LocalWorker, *, known: bool) -> Hello | st
     """The first message of a worker, or why its code does not import; its death where that is none of the code's doing,
     as it is not where another process of this side came up before (`known`). Raises: MachineError; UsageError."""
     try:
-        return worker.greeting()
+        return worker.greeting(within_s=START_S if known else FIRST_START_S)
     except MachineError as e:  # it took too long
         if known:
             return e

@@ -61,6 +61,15 @@ class Side:
     untracked: tuple[str, ...] = ()  # files of the working tree that no commit holds
 
     @property
+    def extensions(self) -> Path:
+        """Where torch.utils.cpp_extension builds what this side compiles, kept over all pairs.
+
+        It finds what was built by its name alone, so that both sides would have the one's. The caches of Triton and of
+        Inductor stay shared: their keys are hashes of the source and all that goes into a kernel (torch 2.13).
+        """
+        return self.harness.parent / "extensions"
+
+    @property
     def first(self) -> tuple[Path, ...]:
         """What goes first on sys.path."""
         folders = [self.path / p.folder for p in self.places if p.module != KERNELS and self.path]

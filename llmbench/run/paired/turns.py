@@ -78,14 +78,14 @@ def starts(dice: Random) -> Iterator[SideName]:
 def order_of(keys: Sequence[str], dice: Random, *, first: SideName | None = None, quads: int = QUADS) -> Order:
     """A pair in random order: quads one after the other, in each of them all cases, shuffled, four blocks a case.
     `first`: the side that is started first, drawn where it is not given."""
-    begins: SideName = first or dice.choice(SIDES)
+    begins: SideName = dice.choice(SIDES) if first is None else first
     return Order(begins, tuple(_turns(keys, dice, quads)))
 
 
 def order_apart(keys: Sequence[str], dice: Random, *, first: SideName | None = None, quads: int = QUADS) -> Order:
     """The same where the sides are never up together: base head head base (or the other way round) are four processes,
     each with half of its side's blocks of a case in a row, and `quad` is the number of the process."""
-    begins: SideName = first or dice.choice(SIDES)
+    begins: SideName = dice.choice(SIDES) if first is None else first
     turns: list[Turn] = []
     for process, side in enumerate(_around(begins)):
         shuffled = list(keys)
