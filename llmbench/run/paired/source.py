@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from llmbench.run.paired.pair import Layout, Loss, Measured, Plan, Setting, measure_pair
 from llmbench.run.paired.process import Crew
 from llmbench.run.paired.quantile import logs_of, ratio_of
+from llmbench.run.paired.turns import starts
 from llmbench.store.pairs import PairBlock
+from llmbench.store.record import SideName
 from llmbench.suite.catalog import Isolation
 
 Floats = NDArray[np.float64]
@@ -40,12 +42,13 @@ class Source:
         """D[case, pair] of fresh pairs; fewer columns than asked for where the time is up, NaN where a case failed."""
         self.looks += 1
         columns: list[list[float]] = []
+        firsts = starts(self.dice)
         for i in range(pairs):
             if self._would_be_late(cases):
                 self.spent = True
                 break
             self.say(f"look {self.looks}: pair {i + 1} of {pairs}, {len(cases)} case{'' if len(cases) == 1 else 's'}")
-            found = self._one(cases, together=self.isolation == "point")
+            found = self._one(cases, next(firsts), together=self.isolation == "point")
             if found is None:
                 self.spent = True
                 break
@@ -61,14 +64,14 @@ class Source:
         finally:
             self.isolation = before
 
-    def _one(self, cases: Sequence[str], *, together: bool) -> dict[str, float] | None:
+    def _one(self, cases: Sequence[str], first: SideName, *, together: bool) -> dict[str, float] | None:
         """D of each case in one pair; None where the time was up."""
         begin = monotonic()
         groups = [list(cases)] if together else [[case] for case in cases]
         found: dict[str, float] = {}
         for group in groups:
             since = monotonic()
-            measured = self._measure(group)
+            measured = self._measure(group, first)
             self.losses += measured.losses
             self.blocks += measured.blocks
             if not measured.complete:
@@ -79,20 +82,23 @@ class Source:
         self.seconds += monotonic() - begin
         return found
 
-    def _measure(self, group: Sequence[str]) -> Measured:
+    def _measure(self, group: Sequence[str], first: SideName) -> Measured:
         """One pair of a group. Where two processes at once have too little memory, one at a time from then on."""
         number = self.pairs
         plans = [self.plans[case] for case in group]
-        found = measure_pair(
-            plans, self.crew, self.setting, self.dice, layout=self.layout, look=self.looks, number=number
-        )
+
+        def pair() -> Measured:
+            return measure_pair(
+                plans, self.crew, self.setting, self.dice, layout=self.layout, look=self.looks, number=number,
+                first=first,
+            )  # fmt: skip
+
+        found = pair()
         if self.layout == "both" and any(loss.record and loss.record.status == "oom" for loss in found.losses):
             self.layout = "sequential"
             self.say("both sides at once run out of memory: one process at a time from here on")
             self.blocks += [replace(b, counts=False) for b in found.blocks]
-            return measure_pair(
-                plans, self.crew, self.setting, self.dice, layout=self.layout, look=self.looks, number=number
-            )
+            return pair()
         return found
 
     def _would_be_late(self, cases: Collection[str]) -> bool:
@@ -111,8 +117,10 @@ class Replay:
     looks: int = 0
 
     def take(self, cases: Sequence[str], pairs: int) -> Floats:
-        """D[case, pair] of the next look."""
+        """D[case, pair] of the next look, without those of the guard, which are of other cases."""
         self.looks += 1
+        while (held := {b.case_id for b in self.blocks if b.look == self.looks}) and not held & {*cases}:
+            self.looks += 1
         by_pair: dict[int, list[PairBlock]] = {}
         for block in self.blocks:
             if block.look == self.looks and block.counts:
