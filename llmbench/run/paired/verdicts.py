@@ -14,6 +14,7 @@ from llmbench.run.paired.witness import changed_since
 from llmbench.store.record import SideName
 from llmbench.suite.catalog import DeviceSpec
 
+SOFTWARE = ("python", "torch", "triton", "numpy", "cuda", "cudnn")  # that two environments may have in two versions
 SHOWN = 10  # differences that are told without being gated
 FALSE_ALARMS: frozenset[Word] = frozenset({"REGRESSED", "IMPROVED", "BROKEN", "FIXED"})
 """What a gate may not say of code against itself; a gate that finds improvements by chance finds regressions too."""
@@ -111,7 +112,7 @@ def _warnings(seen: Seen, verdicts: tuple[Verdict, ...]) -> Iterator[str]:
     if seen.spent:
         less = "; none was finished: give more minutes, fewer cases (--only), or a suite with cache: warm"
         yield f"the budget was spent after {seen.pairs} pairs: fewer than asked{'' if seen.pairs else less}"
-    for fact in ("torch", "triton"):
+    for fact in SOFTWARE:
         a, b = (seen.hellos[side].versions.get(fact) if side in seen.hellos else None for side in SIDES)
         if a != b:
             yield f"different {fact}: base {a or 'none'}, head {b or 'none'}; a change may be its doing"
