@@ -58,6 +58,7 @@ MESSAGES: tuple[Message, ...] = (
     BlockDone("c" * 16, [], [], [], record=Record("c" * 16, 3, "error", why="boom")),
     Release("c" * 16),
     Sources(("/repo",), ("my_ops",)),
+    Sources((), (), installed=True),
     Loaded((Source("my_ops", "/repo/my_ops.py", "ab12"),)),
 )
 

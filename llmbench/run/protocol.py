@@ -177,10 +177,14 @@ class Release:
 
 @dataclass(frozen=True)
 class Sources:
-    """Which files of the subject were loaded? Modules below `folders`, and packages of these top-level names."""
+    """Which files of the subject were loaded? Modules below `folders`, and packages of these top-level names.
+
+    With `installed` also the packages of the plugins that the worker's environment has.
+    """
 
     folders: tuple[str, ...]
     packages: tuple[str, ...]
+    installed: bool = False
 
 
 @dataclass(frozen=True)

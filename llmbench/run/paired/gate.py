@@ -1,5 +1,6 @@
 """The paired gate from its first process to its verdicts: sides, lock, exact metrics, pairs, guard, evidence."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,8 +10,10 @@ from time import monotonic
 
 from llmbench.analyze.paired import Decision, Judged, PairedRule, judge_pairs
 from llmbench.analyze.stored import Inconclusive
+from llmbench.codec import from_plain
 from llmbench.errors import SuiteError
 from llmbench.machine.simulated import NAME as SIMULATED
+from llmbench.run.ask import ask_worker
 from llmbench.run.describe import describe
 from llmbench.run.load import load_note, load_now
 from llmbench.run.lock import device_lock
@@ -22,11 +25,12 @@ from llmbench.run.paired.pair import Setting
 from llmbench.run.paired.process import Crew, Died, NotStarted, Pair, SideBroken
 from llmbench.run.paired.seen import Seen
 from llmbench.run.paired.source import Source
-from llmbench.run.paired.subject import Asked, Sides, open_sides
+from llmbench.run.paired.subject import Asked, Side, Sides, open_sides
 from llmbench.run.paired.tier import look_at
 from llmbench.run.paired.verdicts import Found, broken, foreign_processes, found_of, not_up, other_device
 from llmbench.run.protocol import Offer, Offered
 from llmbench.run.session import new_folder, points_of
+from llmbench.store.record import SideName
 from llmbench.suite.case import Case, expand, facts_of, only
 from llmbench.suite.catalog import Catalog, DeviceSpec
 from llmbench.suite.level import levels
@@ -58,8 +62,7 @@ def run_gate(order: GateOrder, say: Say) -> Found:
     begin = monotonic()
     with open_sides(order.asked) as sides:
         text = _text(sides.suite_path, sides, order)
-        device = order.device or (SIMULATED if text.spec.op == SIMULATED else describe().device.device)
-        spec = describe(device=device).device
+        spec = _device(order.device or (SIMULATED if text.spec.op == SIMULATED else None), sides.head)
         load = load_now() if spec.device == "cpu" else None
         with device_lock(spec.device, uuid=spec.uuid, run=f"gate paired {text.name}") as lock:
             code = sides.head.commit or "no-commit"
@@ -81,6 +84,14 @@ def run_gate(order: GateOrder, say: Say) -> Found:
                 crew.drop()
             seen.wall_s = monotonic() - begin
             return keep(found_of(seen))
+
+
+def _device(name: str | None, head: Side) -> DeviceSpec:
+    """The device as the head's interpreter sees it: torch need not be where the gate itself is."""
+    if head.python == sys.executable:
+        return describe(device=name).device
+    asked = ask_worker("describe", device=name, python=head.python, harness=head.harness)
+    return from_plain(Catalog, asked).device
 
 
 def _measure(order: GateOrder, seen: Seen, crew: Crew, text: SuiteText, begin: float, say: Say) -> None:
@@ -116,6 +127,8 @@ def _measure(order: GateOrder, seen: Seen, crew: Crew, text: SuiteText, begin: f
 def _cases(order: GateOrder, seen: Seen, pair: Pair, text: SuiteText) -> None:
     """The cases of the head's suite, and those that only the base's has. Raises: SuiteError, UsageError, RunError."""
     base, head = (p.ask(Offer(), Offered, timeout_s=OFFER_S).catalog for p in pair)
+    if seen.sides.repository is None:
+        _refuse_broken(base, head)
     suite = resolve(text, head)
     match = suite_filter(list(order.only), suite)
     seen.suite, seen.limits = suite, paired_limits(suite)
@@ -123,6 +136,20 @@ def _cases(order: GateOrder, seen: Seen, pair: Pair, text: SuiteText) -> None:
     seen.notes += [note for note in head.notes if note not in seen.notes]
     every = [case for point in expand(suite) for case in point.cases]
     seen.gone = _gone(seen, base, match, {case.case_id for case in every if case.skip is None})
+
+
+def _refuse_broken(base: Catalog, head: Catalog) -> None:
+    """Where environments are the subject, an installed plugin that only one of them can load breaks the other.
+
+    One that neither can load stops nobody, as elsewhere. Raises: SideBroken.
+    """
+    alone: dict[SideName, list[str]] = {
+        "base": [note for note in base.notes if note not in head.notes],
+        "head": [note for note in head.notes if note not in base.notes],
+    }
+    why = {side: notes[0] for side, notes in alone.items() if notes}
+    if why:
+        raise SideBroken(why)
 
 
 def _gone(seen: Seen, catalog: Catalog, match: Match, known: set[str]) -> list[Case]:

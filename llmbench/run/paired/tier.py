@@ -160,7 +160,8 @@ def _end(up: dict[SideName, Process], crew: Crew, tier: Tier, packages: Sequence
         own = crew.sides.of(side)
         folders = tuple(str(p) for p in (own.path, crew.sides.repository and crew.sides.repository.root) if p)
         try:
-            loaded = process.ask(Sources(folders, tuple(packages)), Loaded, timeout_s=60.0)
+            question = Sources(folders, tuple(packages), installed=own.path is None)
+            loaded = process.ask(question, Loaded, timeout_s=60.0)
         except Died:
             crew.forget(process)
             continue

@@ -16,6 +16,7 @@ from llmbench.store.record import SideName
 from llmbench.suite.case import facts_of
 from llmbench.suite.catalog import DeviceSpec
 
+SOFTWARE = ("python", "torch", "triton", "numpy", "cuda", "cudnn")  # that two environments may have in two versions
 SHOWN = 10  # differences that are told without being gated
 UNTIMED = 5
 FALSE_ALARMS: frozenset[Word] = frozenset({"REGRESSED", "IMPROVED", "BROKEN", "FIXED"})
@@ -50,7 +51,8 @@ def found_of(seen: Seen) -> Found:
 
 def _untimed(seen: Seen, words: Collection[Word]) -> bool:
     """Whether times were to be judged and no pair gave one: nothing that is forgiven as inconclusive."""
-    return "INCONCLUSIVE" in words and all(decision.ratio is None for decision in seen.decisions.values())
+    wanted = any("time" in seen.limits.of(facts_of(case)).shares for case in seen.cases)
+    return wanted and "INCONCLUSIVE" in words and all(d.ratio is None for d in seen.decisions.values())
 
 
 def broken(seen: Seen, why: Mapping[SideName, str]) -> None:
@@ -143,7 +145,7 @@ def _warnings(seen: Seen, verdicts: tuple[Verdict, ...]) -> Iterator[str]:
         yield f"the budget was spent after {seen.pairs} pairs: fewer than asked{'' if seen.pairs else less}"
     if _untimed(seen, {v.word for v in verdicts}):
         yield "nothing was timed, so nothing passes, whatever --inconclusive says"
-    for fact in ("torch", "triton"):
+    for fact in SOFTWARE:
         a, b = (seen.hellos[side].versions.get(fact) if side in seen.hellos else None for side in SIDES)
         if a != b:
             yield f"different {fact}: base {a or 'none'}, head {b or 'none'}; a change may be its doing"
