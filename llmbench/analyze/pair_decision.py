@@ -124,7 +124,7 @@ def _by(
     """Decisions by one look, for the cases at these places of it."""
     m = stage.moments
     interval = half_width(m, stage.spread, TAIL)
-    limit = half_width(m, stage.spread, stage.pass_level)
+    limit = stage.to_limit
     sigma = np.sqrt(stage.spread.variance)
     found, needed = _detectable(stage, evidence, sigma), _needed(stage, evidence, sigma)
     counts, p = _per_case(evidence)

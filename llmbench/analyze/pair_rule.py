@@ -11,6 +11,7 @@ class PairedRule:
     probability `level` at most: each look tests by Holm over its family at its share of `level`, shares add up to 1.
     The screen rejects nothing, so it spends none. A case that is slower by its limit or more is PASS with probability
     `pass_level` at most: half of it for the screen, half for what comes after (a quarter each of two looks).
+    For the noisiest case of a suite too, since no PASS rests on a variance below the case's own.
 
     Raises: ValueError for what cannot be.
     """
