@@ -313,14 +313,38 @@ def test_left_over_budget_goes_where_least_is_certain_first() -> None:
     take = Pairs([0.0] * 20, sigmas, seed=4)
     found = judged(take)
     spent = [asked for asked in take.asked[1:] if asked[1] == 8]
-    assert {len(cases) for cases, _ in spent} > {1} and set(spent[0][0]) <= {f"c{i}" for i in range(15, 20)}
     noisy = [found.decisions[f"c{i}"] for i in range(10, 20)]
+    assert set(spent[0][0]) == {d.case for d in noisy if d.pairs.spare}, "each open case gets a round"
+    assert set(spent[1][0]) <= {f"c{i}" for i in range(15, 20)} and {len(cases) for cases, _ in spent} > {1}
     assert all(d.pairs.spare <= 96 for d in noisy) and all(
         d.pairs.spare == 0 for d in list(found.decisions.values())[:10]
     )
     assert sum(d.word == "PASS" for d in noisy) >= 7 and "REGRESSED" not in found.words
     more = [d.pairs.spare for d in noisy]
     assert np.mean(more[5:]) > np.mean(more[:5]) > 0
+
+
+def test_no_case_is_left_open_without_fresh_pairs() -> None:
+    for seed in range(20):
+        found = judged(Pairs([0.0] * 12, 0.024, seed=seed))
+        still = [d for d in found.decisions.values() if d.word == "INCONCLUSIVE"]
+        assert all(d.pairs.spare >= 8 or d.pairs.confirm >= 24 for d in still) and len(still) <= 1
+
+
+def test_what_left_over_budget_is_spent_on_does_not_depend_on_the_effect() -> None:
+    class Later(Pairs):
+        later = 0.0
+
+        def __call__(self, cases: Sequence[str], pairs: int) -> Floats:
+            return super().__call__(cases, pairs) + (self.later if len(self.asked) > 1 else 0.0)
+
+    sigmas = [0.02, 0.03, 0.04, 0.05, 0.06, 0.08]
+    takes = [Later([0.0] * 6, sigmas, seed=8) for _ in range(3)]
+    words = []
+    for take, take.later in zip(takes, (0.0, 0.02, -0.3), strict=True):
+        words.append(judged(take, spare_pairs=384).words)
+    assert takes[0].asked == takes[1].asked == takes[2].asked and len(takes[0].asked) > 6
+    assert len({*words}) == 3
 
 
 def test_left_over_budget_finds_what_the_screen_was_too_coarse_for() -> None:

@@ -61,9 +61,10 @@ def judge_pairs(limits: Mapping[str, float], take: Take, *, rule: PairedRule = D
        (Both: a fifth of the suite 10 % slower moves the geomean by 2 %, but is no property of the machine.)
     3. Confirm: flagged cases alone, on fresh pairs alone, plain t, Holm. What is left open gets one extension, judged
        on all fresh pairs with a share of the level of its own. Nothing is tested until it is green.
-    4. Left-over budget: cases that were not flagged and cannot pass get more fresh pairs, the least certain first. When
-       to stop depends on variances and the budget, never on means, and one test at the end, on these pairs alone, has
-       its own share of the level: so the look keeps it. Not after a SYSTEMIC finding, which more pairs do not cure.
+    4. Left-over budget: cases that were not flagged and could not pass get more fresh pairs, each a round, then the
+       least certain first. When to stop depends on variances and the budget, never on means, and one test at the end,
+       on these pairs alone, has its own share of the level: so the look keeps it. Not after a SYSTEMIC finding, which
+       more pairs do not cure.
 
     REGRESSED is rejected and at least 1 + limit; PASS an upper limit below 1 + limit; the rest is INCONCLUSIVE. A limit
     below the margin is read as the margin, since nothing smaller is tested.
