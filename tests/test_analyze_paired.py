@@ -378,6 +378,30 @@ def test_a_suite_that_is_slower_as_a_whole_is_one_finding() -> None:
     assert "look at what all cases share" in found.systemic.reason
 
 
+def test_a_suite_that_is_slower_within_its_limit_is_told_and_its_cases_are_judged_one_by_one() -> None:
+    found = judged(Pairs([0.01] * 20 + [0.15], 0.003), 0.1)
+    assert found.systemic is not None and found.systemic.confirmed and not found.systemic.found
+    assert "all of it is slower, but does not reach the limit 1.1, so cases are judged" in found.systemic.reason
+    assert found.words == ("PASS",) * 20 + ("REGRESSED",) and found.decisions["c20"].beyond_suite is None
+    assert not judged(Pairs([0.01] * 21, 0.003), 0.1).red and judged(Pairs([0.11] * 21, 0.003), 0.1).red
+
+
+def test_the_limit_of_a_suite_is_the_median_of_those_of_its_cases() -> None:
+    keys = [f"c{i}" for i in range(15)]
+    for small, found in ((8, True), (7, False)):
+        limits = {key: 0.005 if i < small else 0.5 for i, key in enumerate(keys)}
+        systemic = judge_pairs(limits, Pairs([0.05] * 15, 0.003)).systemic
+        assert systemic is not None and systemic.confirmed and systemic.found == found
+        assert systemic.limit == pytest.approx(0.005 if found else 0.5)
+
+
+def test_a_suite_that_is_faster_within_its_limit_is_told_too() -> None:
+    found = judged(Pairs([-0.02] * 20, 0.003))
+    assert found.systemic is not None and found.systemic.confirmed and not found.systemic.found
+    assert "all of it is faster, but does not reach the limit 0.9709" in found.systemic.reason
+    assert judged(Pairs([-0.04] * 20, 0.003)).systemic.found  # type: ignore[union-attr]
+
+
 def test_cases_that_stand_out_of_a_slower_suite_are_still_found() -> None:
     take = Pairs([0.05] * 97 + [0.12] * 3, 0.01)
     found = judged(take)

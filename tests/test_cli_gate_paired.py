@@ -161,6 +161,22 @@ def test_a_suite_that_is_slower_as_a_whole_is_one_finding(
     assert document["counts"] == {"REGRESSED": 1, "INCONCLUSIVE": 8}
 
 
+def test_a_suite_that_is_slower_within_its_limit_is_a_warning(
+    judged: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    names = [f"k{i}" for i in range(8)]
+    suite = suite_of(names).replace("sigma: 0.005, process_sigma: 0.002", "sigma: 0.002, process_sigma: 0.001")
+    simulated(tmp_path)
+    git(tmp_path, "checkout", "-q", "main")
+    base = {"sim_kernels.py": plugin(dict.fromkeys(names, SAME)), "suite.yaml": f"{suite}gate: {{time: 0.10}}\n"}
+    commit(tmp_path, base)
+    write(tmp_path, {"sim_kernels.py": plugin(dict.fromkeys(names, "SimulatedKernel(p, times=1.01)"))})
+    document = judged(rc=0)
+    assert document["counts"] == {"PASS": 8}
+    (warning,) = [w for w in document["warnings"] if w.startswith("the suite as a whole: ")]
+    assert "all of it is slower, but does not reach the limit 1.1" in warning
+
+
 def test_what_was_measured_can_be_judged_again_from_the_evidence(
     judged: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:

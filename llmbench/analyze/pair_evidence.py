@@ -65,7 +65,8 @@ class Stage(NamedTuple):
 class Shift:
     """What was found of the suite as a whole: D of its middle, log scale, over the fresh pairs of the panel.
 
-    `screened` is the geomean of the suite in the screen, `confirmed` whether the fresh pairs reject the margin.
+    `screened` is the geomean of the suite in the screen, `confirmed` whether the fresh pairs reject the margin, `bound`
+    the median limit of its cases, as a log.
     """
 
     flagged: int
@@ -77,6 +78,13 @@ class Shift:
     level: float
     confirmed: bool
     asked: bool  # whether there were fresh pairs enough
+    bound: float
+
+    @property
+    def found(self) -> bool:
+        """Whether it is confirmed and reaches the limit: what is less is no more a regression than that of one case."""
+        mean = float(self.moments.mean[0])
+        return self.confirmed and (mean >= self.bound if self.slower else mean <= -self.bound)
 
 
 @dataclass(frozen=True)

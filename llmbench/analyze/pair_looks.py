@@ -170,7 +170,7 @@ def _suspected(suite: Suite, first: Screened) -> bool | None:
 
 
 def _confirm_with_shift(suite: Suite, first: Screened, flagged: Ints, slower: bool) -> tuple[list[Stage], Shift | None]:
-    """The panel and what stands out of the suite, on the same fresh pairs; all that was flagged without a shift."""
+    """The panel and what stands out of the suite, on the same fresh pairs; all that was flagged if none is found."""
     rule, known = suite.rule, first.stage.known
     relative = first.d - _over_cases(np.median, first.d[known])
     m = moments(relative)
@@ -182,8 +182,9 @@ def _confirm_with_shift(suite: Suite, first: Screened, flagged: Ints, slower: bo
     got = measure("confirm", np.arange(len(standing_out)), rule.confirm_pairs)
     assert got.common is not None
     screened = float(np.nanmean(first.stage.moments.mean[known]))
-    shift = _shift(suite, got.common, slower, len(flagged), screened)
-    if shift.confirmed or not shift.asked:
+    bound = float(np.median(suite.bounds[known]))
+    shift = _shift(suite, got.common, slower, len(flagged), screened, bound)
+    if shift.found or not shift.asked:
         return _looks(suite, standing_out, out[standing_out], measure, got), shift
     rows = np.union1d(flagged, standing_out)
     direction = np.where(first.direction[rows] != 0, first.direction[rows], out[rows]).astype(np.int8)
@@ -195,13 +196,13 @@ def _confirm_with_shift(suite: Suite, first: Screened, flagged: Ints, slower: bo
     return _looks(suite, rows, direction, _measuring(suite, rows), Fresh(fresh, None)), shift
 
 
-def _shift(suite: Suite, common: Floats, slower: bool, flagged: int, screened: float) -> Shift:
+def _shift(suite: Suite, common: Floats, slower: bool, flagged: int, screened: float, bound: float) -> Shift:
     m = moments(common[None, :])
     spread, level = plain(m), suite.rule.level * suite.rule.systemic_level_share
     p = p_above(m, spread, suite.margin) if slower else p_below(m, spread, -suite.margin)
     asked = bool(m.n[0] >= suite.rule.confirm_least)
     confirmed = asked and bool(p[0] <= level)
-    return Shift(flagged, slower, screened, m, spread, float(p[0]), level, confirmed, asked)
+    return Shift(flagged, slower, screened, m, spread, float(p[0]), level, confirmed, asked, bound)
 
 
 class Fresh(NamedTuple):

@@ -46,7 +46,7 @@ class Judged:
     def red(self) -> bool:
         """Whether a case is REGRESSED, or the suite as a whole slower."""
         shift = self.evidence.shift
-        return "REGRESSED" in self.words or (shift is not None and shift.confirmed and shift.slower)
+        return "REGRESSED" in self.words or (shift is not None and shift.found and shift.slower)
 
 
 def judge_pairs(limits: Mapping[str, float], take: Take, *, rule: PairedRule = DEFAULT) -> Judged:
@@ -56,8 +56,9 @@ def judge_pairs(limits: Mapping[str, float], take: Take, *, rule: PairedRule = D
 
     1. Screen: a one-sided t test against the margin in both directions, its variance moderated over the suite, flags.
     2. The suite: where many are flagged, its geomean and its median case are tested against the margin, then the median
-       of a panel from its middle on fresh pairs. Where both reject, one SYSTEMIC finding stands for what the suite has
-       in common, and only cases that stand out of it go on: they must reject the margin and, beyond the shift, again.
+       of a panel from its middle on fresh pairs. Where both reject and the shift reaches the median limit of the
+       cases, one SYSTEMIC finding stands for what the suite has in common, and only cases that stand out of it go on:
+       they must reject the margin and, beyond the shift, again. A lesser shift is told, and cases are judged alone.
        (Both: a fifth of the suite 10 % slower moves the geomean by 2 %, but is no property of the machine.)
     3. Confirm: flagged cases alone, on fresh pairs alone, plain t, Holm. What is left open gets one extension, judged
        on all fresh pairs with a share of the level of its own. Nothing is tested until it is green.
@@ -78,7 +79,7 @@ def judge_pairs(limits: Mapping[str, float], take: Take, *, rule: PairedRule = D
     first = screen(suite)
     looks, shift = confirm(suite, first)
     stages = [first.stage, *looks]
-    if shift is None or not shift.confirmed:
+    if shift is None or not shift.found:
         last = spare(suite, first, stages)
         stages += [last] if last is not None else []
     evidence = PairEvidence(

@@ -66,8 +66,8 @@ def verdict_on(
 
 
 def systemic_verdict(found: Systemic) -> Verdict | str:
-    """The one verdict on the suite as a whole where its shift was confirmed, else what to say of it."""
-    if not found.confirmed:
+    """The one verdict on the suite as a whole where its shift reaches the limit, else what to say of it."""
+    if not found.found:
         return found.reason
     word: Word = "REGRESSED" if found.slower else "IMPROVED"
     return Verdict(None, "the whole suite (SYSTEMIC)", word, found.reason)
