@@ -282,7 +282,7 @@ def test_the_self_test_calls_an_improvement_a_false_alarm_too(llmbench: Llmbench
     biased = SIMULATED.replace('"mine": 1.0,', '"mine": 0.9 if "/head/" in __file__ else 1.0,')
     commit(tmp_path, {"sim_kernels.py": biased})
     done = json.loads(llmbench("gate", "self-test", "suite.yaml", "--json", rc=1).stdout)
-    assert done["counts"]["IMPROVED"] == 2
+    assert done["counts"]["IMPROVED"] == 2 and done["summary"].endswith(": exit 1, a false alarm")
 
 
 def test_ctrl_c_leaves_no_tree_and_no_process_behind(tmp_path: Path, env: dict[str, str]) -> None:
