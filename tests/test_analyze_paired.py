@@ -32,6 +32,7 @@ class Pairs:
         self.sigma = np.broadcast_to(np.asarray(sigma, np.float64), len(effects))
         self.rng = np.random.default_rng(seed)
         self.asked: list[tuple[tuple[str, ...], int]] = []
+        self.given: list[dict[str, Floats]] = []
 
     def __call__(self, cases: Sequence[str], pairs: int) -> Floats:
         self.asked.append((tuple(cases), pairs))
@@ -39,7 +40,9 @@ class Pairs:
             pairs = min(pairs, self.columns.pop(0))
         rows = [int(case[1:]) for case in cases]
         own = self.rng.standard_normal((len(rows), pairs)) * self.sigma[rows][:, None]
-        return self.effects[rows][:, None] + own + self.shared * self.rng.standard_normal(pairs)
+        d_CP = self.effects[rows][:, None] + own + self.shared * self.rng.standard_normal(pairs)
+        self.given.append(dict(zip(cases, d_CP, strict=True)))
+        return np.asarray(d_CP)
 
 
 def judged(take: Pairs, limit: float = 0.03, **rule: float) -> Judged:
@@ -364,6 +367,26 @@ def test_a_spent_budget_ends_the_spending() -> None:
     take = Pairs([0.0] * 6, 0.08, columns=[8, 8, 3], seed=5)
     found = judged(take)
     assert len(take.asked) <= 4 and "spare" in found.evidence.short
+
+
+@pytest.mark.parametrize(
+    ("take", "looks"),
+    [
+        (Pairs([0.0, 0.06, 0.029, 0.0], [0.01, 0.01, 0.01, 0.05], seed=2), {"screen", "confirm", "extension", "spare"}),
+        (Pairs([0.0, 0.06, 0.06], columns=[8, 9]), {"screen", "confirm"}),
+        (Pairs([0.3, 0.0, 0.0], columns=[8, 6, 0]), {"screen"}),
+        (Pairs([0.05] * 40 + [0.12] * 3), {"screen", "confirm"}),
+        (Pairs([0.012] * 40 + [0.06] * 3, 0.006), {"screen", "confirm"}),  # a shift within the limit, with a panel
+    ],
+)
+def test_a_decision_names_the_questions_whose_pairs_its_numbers_are_of(take: Pairs, looks: set[str]) -> None:
+    found = judged(take).decisions
+    assert {d.look for d in found.values()} == looks
+    for case, d in found.items():
+        values = np.concatenate([take.given[number - 1][case] for number in d.questions])
+        assert d.ratio == pytest.approx(math.exp(values.mean()), rel=1e-12)
+        counts = {"screen": d.pairs.screen, "confirm": d.pairs.confirm, "spare": d.pairs.spare}
+        assert len(values) == counts.get(str(d.look), d.pairs.confirm + d.pairs.extension)
 
 
 # the suite as a whole

@@ -191,6 +191,11 @@ def test_what_was_measured_can_be_judged_again_from_the_evidence(
     assert {key: d.word for key, d in again.decisions.items()} == {key: d["word"] for key, d in decisions.items()}
     ratios = [(d.ratio, decisions[key]["ratio"]) for key, d in again.decisions.items()]
     np.testing.assert_allclose(*zip(*ratios, strict=True))
+    times = [f for v in document["verdicts"] for f in v["findings"] if f["metric"] == "time"]
+    assert {f["verdict"] for f in times} == {"REGRESSED", "PASS"}
+    for found in times:  # the confirm's, or the screen's, and not both
+        assert found["run"] / found["baseline"] == pytest.approx(found["ratio"], rel=1e-9)
+        assert found["processes"] == ([24, 24] if found["verdict"] == "REGRESSED" else [8, 8])
 
 
 def test_the_document_tells_how_it_was_measured(judged: Callable[..., dict[str, Any]], tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from llmbench.analyze.paired import judge_pairs
 from llmbench.errors import RunError
-from llmbench.run.paired.guard import suspicious
+from llmbench.run.paired.guard import Faults, confirmed_alone, suspicious
 from llmbench.run.paired.quantile import logs_of, ratio_of
 from llmbench.run.paired.source import Replay
 from llmbench.store.pairs import PAIRS, PairBlock, read_pairs, write_pairs
@@ -84,6 +85,13 @@ def test_another_file_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / PAIRS).write_bytes(b"nothing")
     with pytest.raises(RunError, match="not readable as pairs"):
         read_pairs(tmp_path)
+
+
+def test_what_was_measured_again_alone_is_told_by_those_pairs() -> None:
+    found = judge_pairs({"a": 0.03}, lambda cases, pairs: np.full((1, pairs), 0.1)).decisions["a"]
+    assert found.word == "REGRESSED" and found.questions == (2,)
+    told = confirmed_alone(found, Faults(0.0, 3000.0), lambda key: replace(found, reason="alone"))
+    assert told.questions == (-2,) and "again, alone in its processes: alone" in told.reason
 
 
 def test_page_faults_are_suspicious_where_they_could_make_up_for_the_margin() -> None:

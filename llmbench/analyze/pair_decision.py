@@ -59,6 +59,7 @@ class Decision:
     detectable: float | None = None
     pairs_needed: int | None = None
     beyond_suite: float | None = None  # the ratio beyond the suite's shift, where it has one
+    questions: tuple[int, ...] = ()  # the judge's, from 1, whose pairs it goes by; below 0 where it was measured alone
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def _by(
     sigma = np.sqrt(stage.spread.variance)
     found, needed = _detectable(stage, evidence, sigma), _needed(stage, evidence, sigma)
     counts, p = _per_case(evidence)
+    questions = evidence.questions(stage.name)
     for i in places.tolist():
         row, mean = int(stage.rows[i]), float(m.mean[i])
         decision = Decision(
@@ -147,6 +149,7 @@ def _by(
             _ratio(mean), _ratio(mean - interval[i]), _ratio(mean + interval[i]), _ratio(mean - limit[i]),
             _ratio(mean + limit[i]), _finite(sigma[i]), PairCounts(**counts[row]), PValues(**p[row]),
             _share(found[i]), None if np.isnan(needed[i]) else int(needed[i]), _ratio(stage.beyond[i]),
+            tuple(questions.get(row, ())),
         )  # fmt: skip
         yield row, replace(decision, reason=_reason(decision, stage, i, evidence, row))
 

@@ -100,6 +100,16 @@ class PairEvidence:
     shift: Shift | None
     components: Components | None
     short: tuple[StageName, ...]  # looks that got fewer pairs than they asked for
+    asked: tuple[tuple[StageName, Ints], ...]  # each question: its look, and the cases that it was about
+
+    def questions(self, look: StageName) -> dict[int, list[int]]:
+        """Case -> the questions, from 1, whose pairs a look goes by."""
+        of = ("confirm", "extension") if look == "extension" else (look,)
+        found: dict[int, list[int]] = {}
+        for number, (name, rows) in enumerate(self.asked, start=1):
+            for row in rows.tolist() if name in of else ():
+                found.setdefault(row, []).append(number)
+        return found
 
 
 def words_of(stages: Sequence[Stage], bounds: Floats) -> NDArray[np.int8]:

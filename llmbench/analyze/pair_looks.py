@@ -39,16 +39,22 @@ class Suite:
     rule: PairedRule
     take: Take
     short: list[StageName] = field(default_factory=list)  # looks that got fewer pairs than they asked for
+    asked: list[tuple[StageName, Ints]] = field(default_factory=list)  # each question's look and cases, in order
 
     @cached_property
     def margin(self) -> float:
         """The rule's margin as a log."""
         return float(np.log1p(self.rule.margin))
 
-    def ask(self, look: StageName, rows: Ints, pairs: int) -> Floats:
-        """D[row, pair] of fresh pairs, what is not finite as NaN. Raises: ValueError for an answer of another shape."""
+    def ask(self, look: StageName, rows: Ints, pairs: int, *, panel: Ints | None = None) -> Floats:
+        """D[row, pair] of fresh pairs, what is not finite as NaN; that of a panel, which is not judged by it, after.
+
+        Raises: ValueError for an answer of another shape.
+        """
+        about, rows = rows, rows if panel is None else np.concatenate([rows, panel])
         if not len(rows) or not pairs:
             return np.empty((len(rows), 0))
+        self.asked.append((look, about))
         d_RP = np.asarray(self.take([self.keys[i] for i in rows.tolist()], pairs), dtype=np.float64)
         if d_RP.ndim != 2 or d_RP.shape[0] != len(rows) or d_RP.shape[1] > pairs:
             raise ValueError(f"{look}: asked for {len(rows)} cases x {pairs} pairs, got an array of {d_RP.shape}")
@@ -221,7 +227,7 @@ def _measuring(suite: Suite, rows: Ints, panel: Ints | None = None) -> Measure:
     def measure(look: StageName, places: Ints, pairs: int) -> Fresh:
         if panel is None:
             return Fresh(suite.ask(look, rows[places], pairs), None)
-        d_RP = suite.ask(look, np.concatenate([rows[places], panel]), pairs)
+        d_RP = suite.ask(look, rows[places], pairs, panel=panel)
         return Fresh(d_RP[: len(places)], _over_cases(np.median, d_RP[len(places) :]))
 
     return measure

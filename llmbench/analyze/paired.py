@@ -84,6 +84,6 @@ def judge_pairs(limits: Mapping[str, float], take: Take, *, rule: PairedRule = D
         stages += [last] if last is not None else []
     evidence = PairEvidence(
         suite.keys, given, suite.bounds, rule, first.direction, tuple(stages), shift, components(first.d),
-        tuple(suite.short),
+        tuple(suite.short), tuple(suite.asked),
     )  # fmt: skip
     return Judged(evidence, tuple(WORDS[i] for i in words_of(stages, suite.bounds).tolist()))

@@ -47,7 +47,8 @@ def confirmed_alone(decision: Decision, faults: Faults, judge_alone: Judge) -> D
 
     `judge_alone` measures. What it confirms is the code's doing; what it does not decide stays open.
     """
-    alone = judge_alone(decision.case)
+    found = judge_alone(decision.case)
+    alone = replace(found, questions=tuple(-number for number in found.questions))
     told = f"{faults.text}, so it was measured again, alone in its processes: {alone.reason}"
     if alone.word == decision.word:
         return replace(alone, reason=f"{told}; together with the others: {decision.reason}")
