@@ -148,6 +148,58 @@ def test_a_side_that_does_not_import_is_told_from_one_that_is_slower(
     assert verdict["verdict"] == word and said in verdict["reason"], verdict["reason"]
 
 
+KILLED = """
+import os
+from pathlib import Path
+
+GONE, CALLS = Path({gone!r}), 0
+if GONE.exists() and "/head/" in __file__:
+    os.kill(os.getpid(), 9)
+
+
+class Dies(SimulatedKernel):
+    def __call__(self, x):
+        global CALLS
+        CALLS += 1
+        if CALLS == 600 and "/head/" in __file__:
+            GONE.touch()
+            os.abort()
+        return super().__call__(x)
+"""
+
+
+def test_a_head_that_the_machine_kills_is_not_broken_and_its_pairs_are_kept(
+    judged: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    simulated(tmp_path)
+    dies = KILLED.format(gone=str(tmp_path / "gone"))
+    mortal = SIMULATED.replace("return SimulatedKernel", "return Dies").replace("TIMES =", f"{dies}\nTIMES =")
+    write(tmp_path, {"sim_kernels.py": mortal})
+    document = judged("--only", "impl=mine", "--pairs", "5", rc=3)
+    verdict = of(document, "")
+    assert verdict["verdict"] == "ENV_ERROR" and "working tree" in verdict["reason"]
+    assert "a process did not start: killed by SIGKILL" in verdict["reason"]
+    folder = tmp_path / document["paired"]["folder"]
+    assert document["paired"]["pairs"] >= 1 and read_pairs(folder) and (folder / "gate.json").exists()
+
+
+SKIP = "skip:\n  - {match: {impl: mine}, why: flaky}\n"
+
+
+def test_a_case_that_the_head_skips_is_missed_unless_the_base_skips_it_too(
+    judged: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    simulated(tmp_path)
+    write(tmp_path, {"sim_kernels.py": SIMULATED.replace('"mine": 1.0', '"mine": 3.0')})
+    write(tmp_path, {"suite.yaml": SIMULATED_SUITE + SKIP})
+    verdict = of(judged("--pairs", "5", rc=4), "mine")
+    assert (verdict["verdict"], verdict["reason"]) == ("MISSING", "skipped by the head: flaky")
+    git(tmp_path, "checkout", "-q", "main")
+    commit(tmp_path, {"suite.yaml": SIMULATED_SUITE + SKIP})
+    verdict = of(judged("--pairs", "5", rc=0), "mine")
+    assert (verdict["verdict"], verdict["reason"]) == ("NO_RESULT", "skipped: flaky")
+
+
 def test_a_suite_that_is_slower_as_a_whole_is_one_finding(
     judged: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -202,6 +254,8 @@ def test_the_document_tells_how_it_was_measured(judged: Callable[..., dict[str, 
     simulated(tmp_path)
     document = judged("--pairs", "5", "--only", "impl=mine", rc=0)
     paired = document["paired"]
+    assert json.loads((tmp_path / paired["folder"] / "gate.json").read_text())["paired"]["seed"] == paired["seed"]
+    assert judged("--pairs", "5", "--only", "impl=mine", rc=0)["paired"]["seed"] != paired["seed"]
     assert paired["layout"] == "both" and paired["same_code"] and paired["pairs"] == 5
     assert paired["rule"]["screen_pairs"] == 5 and paired["rule"]["confirm_pairs"] == 15
     assert [s["file"] for s in paired["sides"]["base"]["sources"]] == ["sim_kernels.py"]
@@ -217,10 +271,13 @@ def test_the_document_tells_how_it_was_measured(judged: Callable[..., dict[str, 
 def test_a_budget_that_is_spent_leaves_it_open(judged: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     simulated(tmp_path)
     document = judged("--max-minutes", "0", rc=5)
-    assert of(document, "mine")["verdict"] == "INCONCLUSIVE"
+    verdict = of(document, "mine")
+    assert verdict["verdict"] == "INCONCLUSIVE"
+    assert verdict["reason"] == "the budget was spent before it was examined"
     more = "none was finished: give more minutes, fewer cases (--only), or a suite with cache: warm"
     assert f"the budget was spent after 0 pairs: fewer than asked; {more}" in document["warnings"]
-    judged("--max-minutes", "0", "--inconclusive", "pass", rc=0)
+    told = judged("--max-minutes", "0", "--inconclusive", "pass", rc=5)["warnings"]
+    assert "nothing was timed, so nothing passes, whatever --inconclusive says" in told
 
 
 def test_a_device_that_is_throttled_on_one_side_says_nothing_of_code(
@@ -328,7 +385,7 @@ def test_a_mebibyte_more_is_found_before_anything_is_timed(llmbench: Llmbench, t
     real(tmp_path)
     commit(tmp_path, {"src/double_op/kernels.py": REAL_KERNELS.replace("MORE_BYTES = 0", "MORE_BYTES = 2**20")})
     args = ("gate", "paired", "bench/double.yaml", "--base", "main", "--head", "feature", "--device", "cpu", "--json")
-    document = json.loads(llmbench(*args, "--max-minutes", "0", rc=1).stdout)
+    document = json.loads(llmbench(*args, "--only", "impl=mul", "--max-minutes", "0.5", rc=1).stdout)
     memory = next(f for f in of(document, "mul")["findings"] if f["metric"] == "peak_memory")
     assert memory["verdict"] == "REGRESSED" and memory["run"] - memory["baseline"] == 2**20
 

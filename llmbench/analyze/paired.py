@@ -1,6 +1,6 @@
 """The paired gate: what is said of a suite by pairs of processes, base and head, that are measured when asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -49,10 +49,14 @@ class Judged:
         return "REGRESSED" in self.words or (shift is not None and shift.found and shift.slower)
 
 
-def judge_pairs(limits: Mapping[str, float], take: Take, *, rule: PairedRule = DEFAULT) -> Judged:
+def judge_pairs(
+    limits: Mapping[str, float], take: Take, *, rule: PairedRule = DEFAULT,
+    before_spare: Callable[[Judged], None] | None = None,
+) -> Judged:  # fmt: skip
     """Judges a suite. `limits`: case -> the share by which its time may grow; `take(cases, pairs)` measures
     D[case, pair], the log of the quantile of the head's times over that of the base's, of so many FRESH pairs of
-    processes. It gives fewer columns where a budget is spent, and NaN where a pair failed.
+    processes. It gives fewer columns where a budget is spent, and NaN where a pair failed. `before_spare` is told
+    what is said so far before what is left of the budget is spent (4.), which changes nothing for flagged cases.
 
     1. Screen: a one-sided t test against the margin in both directions, its variance moderated over the suite, flags.
     2. The suite: where many are flagged, its geomean and its median case are tested against the margin, then the median
@@ -79,11 +83,17 @@ def judge_pairs(limits: Mapping[str, float], take: Take, *, rule: PairedRule = D
     first = screen(suite)
     looks, shift = confirm(suite, first)
     stages = [first.stage, *looks]
+
+    def judged() -> Judged:
+        evidence = PairEvidence(
+            suite.keys, given, suite.bounds, rule, first.direction, tuple(stages), shift, components(first.d),
+            tuple(suite.short), tuple(suite.asked),
+        )  # fmt: skip
+        return Judged(evidence, tuple(WORDS[i] for i in words_of(stages, suite.bounds).tolist()))
+
+    if before_spare is not None:
+        before_spare(judged())
     if shift is None or not shift.found:
         last = spare(suite, first, stages)
         stages += [last] if last is not None else []
-    evidence = PairEvidence(
-        suite.keys, given, suite.bounds, rule, first.direction, tuple(stages), shift, components(first.d),
-        tuple(suite.short), tuple(suite.asked),
-    )  # fmt: skip
-    return Judged(evidence, tuple(WORDS[i] for i in words_of(stages, suite.bounds).tolist()))
+    return judged()

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
+from secrets import randbits
 from time import monotonic
 
-from llmbench.analyze.paired import Decision, PairedRule, judge_pairs
+from llmbench.analyze.paired import Decision, Judged, PairedRule, judge_pairs
 from llmbench.analyze.stored import Inconclusive
 from llmbench.errors import SuiteError
 from llmbench.machine.simulated import NAME as SIMULATED
@@ -18,12 +19,12 @@ from llmbench.run.paired.evidence import keep, keep_rest
 from llmbench.run.paired.guard import confirmed_alone, suspicious
 from llmbench.run.paired.outcome import paired_limits
 from llmbench.run.paired.pair import Setting
-from llmbench.run.paired.process import Crew, Pair, SideBroken
+from llmbench.run.paired.process import Crew, Died, NotStarted, Pair, SideBroken
 from llmbench.run.paired.seen import Seen
 from llmbench.run.paired.source import Source
 from llmbench.run.paired.subject import Asked, Sides, open_sides
 from llmbench.run.paired.tier import look_at
-from llmbench.run.paired.verdicts import Found, broken, foreign_processes, found_of, other_device
+from llmbench.run.paired.verdicts import Found, broken, foreign_processes, found_of, not_up, other_device
 from llmbench.run.protocol import Offer, Offered
 from llmbench.run.session import new_folder, points_of
 from llmbench.suite.case import Case, expand, only
@@ -49,7 +50,7 @@ class GateOrder:
     max_minutes: float | None = None
     rule: PairedRule = field(default_factory=PairedRule)
     inconclusive: Inconclusive = "fail"
-    seed: int = 0  # of the order of blocks
+    seed: int | None = None  # of the order of starts and blocks; None: the system's, so that no two gates share it
 
 
 def run_gate(order: GateOrder, say: Say) -> Found:
@@ -64,6 +65,7 @@ def run_gate(order: GateOrder, say: Say) -> Found:
             code = sides.head.commit or "no-commit"
             folder = new_folder(order.results, text.name, spec, code=code, kind="-paired")
             seen = Seen(order.asked, sides, folder, text.name, order.inconclusive, order.max_minutes, load)
+            seen.seed = randbits(32) if order.seed is None else order.seed
             if load is not None and (note := load_note(load)):
                 seen.notes.append(note)
             crew = Crew(sides, spec.device, sides.plugins, folder, _threads(text, spec), lock, seen.note)
@@ -105,6 +107,10 @@ def _measure(order: GateOrder, seen: Seen, crew: Crew, text: SuiteText, begin: f
         _time(order, seen, crew, setting, say)
     except SideBroken as e:
         broken(seen, e.why)
+    except NotStarted as e:
+        not_up(seen, e.side, f"a process did not start: {e.why}")
+    except Died as e:  # beside any case: those that a case dies of are the case's
+        not_up(seen, e.side, f"a process died: {e.why}")
 
 
 def _cases(order: GateOrder, seen: Seen, pair: Pair, text: SuiteText) -> None:
@@ -115,11 +121,12 @@ def _cases(order: GateOrder, seen: Seen, pair: Pair, text: SuiteText) -> None:
     seen.suite, seen.limits = suite, paired_limits(suite.gate)
     seen.cases = [case for point in points_of(suite, match) for case in point.cases]
     seen.notes += [note for note in head.notes if note not in seen.notes]
-    seen.gone = _gone(seen, base, match, {case.case_id for point in expand(suite) for case in point.cases})
+    every = [case for point in expand(suite) for case in point.cases]
+    seen.gone = _gone(seen, base, match, {case.case_id for case in every if case.skip is None})
 
 
 def _gone(seen: Seen, catalog: Catalog, match: Match, known: set[str]) -> list[Case]:
-    """The cases of the base's own suite, by its own code, that the head's has not."""
+    """The cases of the base's own suite, by its own code, that the head's has not, or skips."""
     own = seen.sides.base.suite_path
     assert seen.suite is not None
     if own is None or own == seen.sides.head.suite_path:
@@ -144,28 +151,35 @@ def _time(order: GateOrder, seen: Seen, crew: Crew, setting: Setting, say: Say) 
     """Pairs as the judge asks for them; then what page faults may have made, alone."""
     assert seen.suite is not None and seen.tier is not None
     plans = seen.tier.plans(seen.cases)
+    seen.spent = not all(seen.tier.is_examined(case) for case in seen.cases if case.skip is None)
     if not plans:
         return
     seen.layout = "both" if seen.tier.fits_together(plans) else "sequential"
     source = Source(
-        crew, setting, {p.key: p for p in plans}, seen.layout, seen.suite.isolation, Random(order.seed), say,
+        crew, setting, {p.key: p for p in plans}, seen.layout, seen.suite.isolation, Random(seen.seed), say,
         seen.blocks, seen.losses,
     )  # fmt: skip
     limit = seen.limits["time"]
-    seen.judged = judge_pairs({p.key: limit for p in plans}, source.take, rule=order.rule)
-    seen.decisions = dict(seen.judged.decisions)
-    seen.pairs, seen.pairs_s = source.pairs, source.seconds
+    guarded: dict[str, Decision] = {}
 
-    def alone(key: str) -> Decision:
-        return judge_pairs({key: limit}, source.alone, rule=replace(order.rule, spare_pairs=0)).decisions[key]
+    def alone(key: str) -> Judged:
+        return judge_pairs({key: limit}, source.alone, rule=replace(order.rule, spare_pairs=0))
 
-    together = len(plans) > 1 and seen.suite.isolation == "point" and source.layout == "both"
-    for key, decision in seen.decisions.items() if together else ():
-        faults = suspicious(key, seen.blocks, margin=order.rule.margin)
-        if decision.word in ("REGRESSED", "IMPROVED") and faults is not None:
-            say(f"{source.plans[key].case.label}: {faults.text}; measured again, alone")
-            seen.decisions[key] = confirmed_alone(decision, faults, alone)
-    seen.layout, seen.spent, seen.pairs, seen.pairs_s = source.layout, source.spent, source.pairs, source.seconds
+    def guard(judged: Judged) -> None:
+        together = len(plans) > 1 and source.isolation == "point" and source.layout == "both"
+        for key, decision in judged.decisions.items() if together else ():
+            faults = suspicious(key, seen.blocks, margin=order.rule.margin)
+            if decision.word in ("REGRESSED", "IMPROVED") and faults is not None and key not in guarded:
+                say(f"{source.plans[key].case.label}: {faults.text}; measured again, alone")
+                guarded[key] = confirmed_alone(decision, faults, alone)
+
+    try:
+        seen.judged = judge_pairs({p.key: limit for p in plans}, source.take, rule=order.rule, before_spare=guard)
+        guard(seen.judged)  # what only the left-over budget found
+        seen.decisions = {**seen.judged.decisions, **guarded}
+    finally:
+        seen.layout, seen.pairs, seen.pairs_s = source.layout, source.pairs, source.seconds
+        seen.spent = seen.spent or source.spent
 
 
 def _text(path: Path, sides: Sides, order: GateOrder) -> SuiteText:

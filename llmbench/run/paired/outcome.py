@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 
 from llmbench.analyze.change import DETERMINISTIC, Change, change
@@ -25,6 +26,9 @@ EXACT = ("peak_memory", "launches", "graph_breaks", "spills")
 (registers, shared memory, recompiles) are means and no costs, and are told where they differ."""
 
 
+FAILS = 2  # processes of the head in which a case must fail to be broken: one may have been the machine's doing
+
+
 def paired_limits(gate: Mapping[str, float]) -> dict[str, float]:
     """Metric -> the share by which it may grow: those of the suite's `gate`, time and the exact ones always."""
     found = limits_of(gate)
@@ -35,22 +39,33 @@ def verdict_on(
     case: Case, tier: Tier, losses: Sequence[Loss], decision: Decision | None, blocks: Sequence[PairBlock],
     limits: Mapping[str, float],
 ) -> Verdict:  # fmt: skip
-    """The verdict on a case: how it fared in every process first, then each metric with a limit.
+    """The verdict on a case: how it fared in the exact tier, then whether it fails in pairs, then metrics with a limit.
 
-    `losses` and `blocks` are those of this case.
+    `losses` and `blocks` are those of this case. What fails now and then in a pair decides nothing of other pairs: see
+    `_broken` and `_with_losses`.
     """
     facts: dict[str, Scalar] = {"impl": case.impl, "phase": case.phase, **case.told}
     if case.skip is not None:
         return Verdict(case.case_id, case.label, "NO_RESULT", f"skipped: {case.skip}", facts=facts)
-    records = {side: _records(case, side, tier, losses) for side in SIDES}
+    records = {side: tier.records.get((side, case.case_id), []) for side in SIDES}
     base, head = (_seen(records[side], blocks, side) for side in SIDES)
-    said = by_status(base, head)
+    said = by_status(base, head) if base or head else None
     if said is not None:
         return Verdict(case.case_id, case.label, *said, facts=facts)
+    if not tier.is_examined(case):
+        reason = f"the budget was spent before it was examined{' twice' if base or head else ''}"
+        return Verdict(case.case_id, case.label, "INCONCLUSIVE", reason, facts=facts)
+    if (why := _broken(losses, blocks)) is not None:
+        return Verdict(case.case_id, case.label, "BROKEN", why, facts=facts)
     findings = list(_exact(case, records, limits))
     outputs = _outputs(case, tier)
+    if decision is None:
+        reason = "time was not judged: the gate ended before"
+        findings.append(
+            Finding("time", "INCONCLUSIVE", reason, limits["time"], None, Change("time", "s", None, None, 0, 0))
+        )
     if decision is not None:
-        time = _time(decision, blocks, losses)
+        time = _with_losses(_time(decision, blocks, losses), losses, blocks)
         why = disturbance(
             base.conditions, head.conditions, slower=time.word == "REGRESSED",
             not_slower=time.word in ("PASS", "IMPROVED"),
@@ -60,8 +75,6 @@ def verdict_on(
         findings.insert(0, time)
     if outputs is not None:
         findings.append(outputs)
-    if not findings:
-        return Verdict(case.case_id, case.label, "NO_RESULT", "nothing that is gated was measured", facts=facts)
     return verdict_of(case.case_id, case.label, findings, facts)
 
 
@@ -73,11 +86,9 @@ def systemic_verdict(found: Systemic) -> Verdict | str:
     return Verdict(None, "the whole suite (SYSTEMIC)", word, found.reason)
 
 
-def missing(cases: Iterable[Case], revision: str) -> Iterator[Verdict]:
-    """Cases of the base's suite that the head's has no more."""
-    for case in cases:
-        reason = f"in the suite of {revision}, not in that of the head"
-        yield Verdict(case.case_id, case.label, "MISSING", reason, facts={"impl": case.impl, "phase": case.phase})
+def missing(case: Case, reason: str) -> Verdict:
+    """The verdict on a case of the base's suite that the head does not measure."""
+    return Verdict(case.case_id, case.label, "MISSING", reason, facts={"impl": case.impl, "phase": case.phase})
 
 
 def untold_differences(cases: Sequence[Case], tier: Tier, limits: Mapping[str, float]) -> Iterator[str]:
@@ -107,10 +118,42 @@ def demoted(verdicts: Iterable[Verdict]) -> Iterator[str]:
         yield f"{metric} differs between processes of one side in {cases}: judged like a time there, not exactly"
 
 
-def _records(case: Case, side: SideName, tier: Tier, losses: Sequence[Loss]) -> list[Record]:
-    """Of every process of a side that ended with one."""
-    later = [loss.record for loss in losses if loss.side == side and loss.record is not None]
-    return [*tier.records.get((side, case.case_id), []), *later]
+def _broken(losses: Sequence[Loss], blocks: Sequence[PairBlock]) -> str | None:
+    """Why a case is broken by the head that was right in the exact tier: it failed in two processes or more of the head
+    that were timed, and in none of the base. None where it is not."""
+    base, head = (_failures(losses, side) for side in SIDES)
+    if base or len(head) < FAILS:
+        return None
+    total = _processes(losses, blocks, "head")
+    return f"failed in {len(head)} of {total} processes of the head, in none of the base: {head[0].why}"
+
+
+def _with_losses(time: Finding, losses: Sequence[Loss], blocks: Sequence[PairBlock]) -> Finding:
+    """What is said of the time of a case that failed in some pairs, which the decision is without.
+
+    Where the head failed, only a regression in the other pairs stands: nothing else can be said of code that fails now
+    and then. Failures of the base alone are told.
+    """
+    failures = {side: _failures(losses, side) for side in SIDES}
+    if not any(failures.values()):
+        return time
+    told = " and ".join(
+        f"failed in {len(own)} of {_processes(losses, blocks, side)} processes of the {side} ({own[0].why})"
+        for side, own in failures.items() if own
+    )  # fmt: skip
+    if failures["head"] and time.word != "REGRESSED":
+        return replace(time, word="INCONCLUSIVE", reason=f"{told}; in the other pairs {time.word}: {time.reason}")
+    return replace(time, reason=f"{time.reason}; {told}: these pairs have no value")
+
+
+def _failures(losses: Sequence[Loss], side: SideName) -> list[Loss]:
+    return [loss for loss in losses if loss.side == side and loss.record is not None]
+
+
+def _processes(losses: Sequence[Loss], blocks: Sequence[PairBlock], side: SideName) -> int:
+    """How many processes of a side had the case in a pair."""
+    failed = {loss.record.process for loss in _failures(losses, side) if loss.record is not None}
+    return len(failed | {b.process for b in blocks if b.side == side})
 
 
 def _seen(records: Sequence[Record], blocks: Sequence[PairBlock], side: SideName) -> Seen | None:

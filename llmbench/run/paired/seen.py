@@ -37,6 +37,7 @@ class Seen:
     inconclusive: Inconclusive
     max_minutes: float | None = None
     load: Load | None = None
+    seed: int = 0  # of the order of starts and blocks
     started: str = field(default_factory=_now)
     notes: list[str] = field(default_factory=list)
     refused: list[Verdict] = field(default_factory=list)  # of a side as a whole

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from llmbench.run.paired.pair import Layout, Loss, Measured, Plan, Setting, measure_pair
 from llmbench.run.paired.process import Crew
 from llmbench.run.paired.quantile import logs_of, ratio_of
+from llmbench.run.paired.turns import starts
 from llmbench.store.pairs import PairBlock
+from llmbench.store.record import SideName
 from llmbench.suite.catalog import Isolation
 
 Floats = NDArray[np.float64]
@@ -58,26 +60,27 @@ class Source:
         self.look = look
         name = f"look {look}" if look > 0 else f"look {-look}, alone"
         columns: list[list[float]] = []
+        firsts = starts(self.dice)
         for i in range(pairs):
             if self._would_be_late(cases):
                 self.spent = True
                 break
             self.say(f"{name}: pair {i + 1} of {pairs}, {len(cases)} case{'' if len(cases) == 1 else 's'}")
-            found = self._one(cases, together=self.isolation == "point")
+            found = self._one(cases, next(firsts), together=self.isolation == "point")
             if found is None:
                 self.spent = True
                 break
             columns.append([found.get(case, np.nan) for case in cases])
         return np.array(columns, dtype=np.float64).reshape(len(columns), len(cases)).T
 
-    def _one(self, cases: Sequence[str], *, together: bool) -> dict[str, float] | None:
+    def _one(self, cases: Sequence[str], first: SideName, *, together: bool) -> dict[str, float] | None:
         """D of each case in one pair; None where the time was up."""
         begin = monotonic()
         groups = [list(cases)] if together else [[case] for case in cases]
         found: dict[str, float] = {}
         for group in groups:
             since = monotonic()
-            measured = self._measure(group)
+            measured = self._measure(group, first)
             self.losses += measured.losses
             self.blocks += measured.blocks
             if not measured.complete:
@@ -88,20 +91,23 @@ class Source:
         self.seconds += monotonic() - begin
         return found
 
-    def _measure(self, group: Sequence[str]) -> Measured:
+    def _measure(self, group: Sequence[str], first: SideName) -> Measured:
         """One pair of a group. Where two processes at once have too little memory, one at a time from then on."""
         number = self.pairs
         plans = [self.plans[case] for case in group]
-        found = measure_pair(
-            plans, self.crew, self.setting, self.dice, layout=self.layout, look=self.look, number=number
-        )
+
+        def pair() -> Measured:
+            return measure_pair(
+                plans, self.crew, self.setting, self.dice, layout=self.layout, look=self.look, number=number,
+                first=first,
+            )  # fmt: skip
+
+        found = pair()
         if self.layout == "both" and any(loss.record and loss.record.status == "oom" for loss in found.losses):
             self.layout = "sequential"
             self.say("both sides at once run out of memory: one process at a time from here on")
             self.blocks += [replace(b, counts=False) for b in found.blocks]
-            return measure_pair(
-                plans, self.crew, self.setting, self.dice, layout=self.layout, look=self.look, number=number
-            )
+            return pair()
         return found
 
     def _would_be_late(self, cases: Collection[str]) -> bool:
@@ -120,7 +126,7 @@ class Replay:
     looks: int = 0
 
     def take(self, cases: Sequence[str], pairs: int) -> Floats:
-        """D[case, pair] of the next look."""
+        """D[case, pair] of the next look; those of the guard are below 0, so none of them is one."""
         self.looks += 1
         by_pair: dict[int, list[PairBlock]] = {}
         for block in self.blocks:
