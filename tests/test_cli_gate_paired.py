@@ -213,6 +213,22 @@ def test_a_suite_that_is_slower_as_a_whole_is_one_finding(
     assert document["counts"] == {"REGRESSED": 1, "INCONCLUSIVE": 8}
 
 
+def test_a_suite_that_is_slower_within_its_limit_is_a_warning(
+    judged: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    names = [f"k{i}" for i in range(8)]
+    suite = suite_of(names).replace("sigma: 0.005, process_sigma: 0.002", "sigma: 0.002, process_sigma: 0.001")
+    simulated(tmp_path)
+    git(tmp_path, "checkout", "-q", "main")
+    base = {"sim_kernels.py": plugin(dict.fromkeys(names, SAME)), "suite.yaml": f"{suite}gate: {{time: 0.10}}\n"}
+    commit(tmp_path, base)
+    write(tmp_path, {"sim_kernels.py": plugin(dict.fromkeys(names, "SimulatedKernel(p, times=1.01)"))})
+    document = judged(rc=0)
+    assert document["counts"] == {"PASS": 8}
+    (warning,) = [w for w in document["warnings"] if w.startswith("the suite as a whole: ")]
+    assert "all of it is slower, but does not reach the limit 1.1" in warning
+
+
 def test_what_was_measured_can_be_judged_again_from_the_evidence(
     judged: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -227,6 +243,11 @@ def test_what_was_measured_can_be_judged_again_from_the_evidence(
     assert {key: d.word for key, d in again.decisions.items()} == {key: d["word"] for key, d in decisions.items()}
     ratios = [(d.ratio, decisions[key]["ratio"]) for key, d in again.decisions.items()]
     np.testing.assert_allclose(*zip(*ratios, strict=True))
+    times = [f for v in document["verdicts"] for f in v["findings"] if f["metric"] == "time"]
+    assert {f["verdict"] for f in times} == {"REGRESSED", "PASS"}
+    for found in times:  # the confirm's, or the screen's, and not both
+        assert found["run"] / found["baseline"] == pytest.approx(found["ratio"], rel=1e-9)
+        assert found["processes"] == ([24, 24] if found["verdict"] == "REGRESSED" else [8, 8])
 
 
 OWN_LIMITS = """\
@@ -366,7 +387,7 @@ def test_the_self_test_calls_an_improvement_a_false_alarm_too(llmbench: Llmbench
     biased = SIMULATED.replace('"mine": 1.0,', '"mine": 0.9 if "/head/" in __file__ else 1.0,')
     commit(tmp_path, {"sim_kernels.py": biased})
     done = json.loads(llmbench("gate", "self-test", "suite.yaml", "--json", rc=1).stdout)
-    assert done["counts"]["IMPROVED"] == 2
+    assert done["counts"]["IMPROVED"] == 2 and done["summary"].endswith(": exit 1, a false alarm")
 
 
 def test_ctrl_c_leaves_no_tree_and_no_process_behind(tmp_path: Path, env: dict[str, str]) -> None:

@@ -154,8 +154,8 @@ def test_a_source_gives_a_column_a_pair_and_none_when_the_time_is_up(
     assert d_CP.shape == (4, 3) and bool(np.isfinite(d_CP).all()) and float(np.abs(d_CP).max()) < 0.02
     assert len({round(float(d), 12) for d in d_CP.ravel()}) == 12, "pairs are fresh: none is like another"
     alone = given.alone(keys[:2], 1)
-    assert alone.shape == (2, 1) and all(b.alone for b in given.blocks if b.look == 2)
-    assert not any(b.alone for b in given.blocks if b.look == 1) and (given.pairs, given.looks) == (4, 2)
+    assert alone.shape == (2, 1) and all(b.alone for b in given.blocks if b.look == -1)
+    assert not any(b.alone for b in given.blocks if b.look == 1) and (given.pairs, given.looks) == (4, 1)
     spent = source(replace(bench.setting, deadline=0.0))
     assert spent.take(keys, 3).shape == (4, 0) and spent.spent
 

@@ -90,11 +90,19 @@ def test_another_file_is_refused_by_name(tmp_path: Path) -> None:
         read_pairs(tmp_path)
 
 
+def test_what_was_measured_again_alone_is_told_by_those_pairs() -> None:
+    judged = judge_pairs({"a": 0.03}, lambda cases, pairs: np.full((1, pairs), 0.1))
+    found = judged.decisions["a"]
+    assert found.word == "REGRESSED" and found.questions == (2,)
+    told = confirmed_alone(found, Faults(0.0, 3000.0), lambda key: judged)
+    assert told.questions == (-2,) and "again, alone in its processes: ratio 1.105" in told.reason
+
+
 def test_a_replay_leaves_out_what_the_guard_measured_in_between() -> None:
     blocks = [block(side, [1.0], case="a", look=1) for side in SIDES]
     blocks += [block(side, [1.0], case="b", look=1) for side in SIDES]
-    blocks += [block(side, [3.0], case="a", look=look, pair=look) for look in (2, 3) for side in SIDES]
-    blocks += [block("base", [1.0], case="b", look=4, pair=9), block("head", [2.0], case="b", look=4, pair=9)]
+    blocks += [block(side, [3.0], case="a", look=look, pair=1 - look) for look in (-1, -2) for side in SIDES]
+    blocks += [block("base", [1.0], case="b", look=2, pair=9), block("head", [2.0], case="b", look=2, pair=9)]
     replay = Replay(blocks)
     replay.take(["a", "b"], 8)
     np.testing.assert_allclose(np.exp(replay.take(["b"], 8)), [[2]])

@@ -45,6 +45,7 @@ class Outcome:
     verdicts: tuple[Verdict, ...]
     warnings: tuple[str, ...]
     history: str | None = None  # what the baseline is, where it is more than one run
+    itself: bool = False  # both sides are the same code, so that what is found is a false alarm
 
     @property
     def counts(self) -> dict[Word, int]:

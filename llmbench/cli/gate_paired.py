@@ -31,7 +31,7 @@ from llmbench.run.paired.subject import Asked
 from llmbench.run.paired.verdicts import Found
 
 INTERRUPTED = 130
-RULE = PairedRule()
+RULE = PairedRule(spare_pairs=384)  # four times what is spent without a budget: here there always is one
 MINUTES = 15.0
 
 Suite = Annotated[str, typer.Argument(metavar="SUITE", help="A file, or a bundled suite's name.")]

@@ -128,6 +128,8 @@ def meaning(outcome: Outcome) -> str:
     """`regression, or a case broken`: what the exit code says."""
     passed = ", inconclusive counts as pass" if outcome.inconclusive == "pass" else ""
     nothing = outcome.exit_code == NO_BASELINE and not any(v.word == "MISSING" for v in outcome.verdicts)
+    if outcome.itself and outcome.exit_code == 1:
+        return "a false alarm" + passed
     return ("nothing to judge by" if nothing else MEANINGS[outcome.exit_code]) + passed
 
 

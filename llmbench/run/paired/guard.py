@@ -50,6 +50,7 @@ def confirmed_alone(decision: Decision, faults: Faults, judge_alone: Judge) -> D
     """
     judged = judge_alone(decision.case)
     alone = judged.decisions[decision.case]
+    alone = replace(alone, questions=tuple(-number for number in alone.questions))
     if judged.evidence.short and alone.word == "INCONCLUSIVE":
         more = "the budget was spent before it was measured again, alone: this may be its heap's doing"
         return replace(decision, reason=f"{decision.reason}; {faults.text}, but {more}")

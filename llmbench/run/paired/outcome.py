@@ -13,7 +13,7 @@ from llmbench.analyze.paired import Decision, Systemic
 from llmbench.analyze.verdict import Finding, Verdict, Word, by_limit, by_status, judge_change, verdict_of
 from llmbench.metrics import METRICS
 from llmbench.run.paired.pair import Loss
-from llmbench.run.paired.quantile import logs_of
+from llmbench.run.paired.quantile import logs_of, ratio_of
 from llmbench.run.paired.tier import Tier
 from llmbench.run.paired.turns import SIDES
 from llmbench.store.pairs import PairBlock
@@ -81,8 +81,8 @@ def verdict_on(
 
 
 def systemic_verdict(found: Systemic) -> Verdict | str:
-    """The one verdict on the suite as a whole where its shift was confirmed, else what to say of it."""
-    if not found.confirmed:
+    """The one verdict on the suite as a whole where its shift reaches the limit, else what to say of it."""
+    if not found.found:
         return found.reason
     word: Word = "REGRESSED" if found.slower else "IMPROVED"
     return Verdict(None, "the whole suite (SYSTEMIC)", word, found.reason)
@@ -181,11 +181,13 @@ def _exact(case: Case, records: Mapping[SideName, Sequence[Record]], limits: Cas
 
 
 def _time(decision: Decision, blocks: Sequence[PairBlock], losses: Sequence[Loss]) -> Finding:
+    """The finding on time; its values are those of the pairs that decided, so that run / baseline is the ratio."""
     by_pair: dict[tuple[int, int], list[PairBlock]] = {}
     for block in blocks:
-        by_pair.setdefault((block.look, block.pair), []).append(block)
-    logs = [found[decision.case] for own in by_pair.values() if decision.case in (found := logs_of(own))]
-    a, b = ([one[side] for one in logs if side in one] for side in SIDES)
+        if block.look in decision.questions:
+            by_pair.setdefault((block.look, block.pair), []).append(block)
+    pairs = [logs_of(own).get(decision.case, {}) for own in by_pair.values()]
+    a, b = ([logs[side] for logs in pairs if math.isfinite(ratio_of(logs))] for side in SIDES)
     reason = decision.reason if decision.reason.startswith("time") else f"time {decision.reason}"
     unlike = next((loss.why for loss in losses if loss.record is None), None)
     base_s, head_s = (math.exp(fmean(side)) if side else None for side in (a, b))

@@ -36,11 +36,11 @@ def found_of(seen: Seen) -> Found:
     verdicts = tuple(sorted(_verdicts(seen), key=lambda v: WORST_FIRST.index(v.word)))
     words = {v.word for v in verdicts}
     code = exit_code(words, inconclusive=seen.inconclusive)
-    if code == 0 and seen.asked.itself and words & FALSE_ALARMS:
+    if code in (0, NO_BASELINE, 5) and seen.asked.itself and words & FALSE_ALARMS:  # what is left open excuses none
         code = 1
     outcome = Outcome(
         code, seen.inconclusive, _told(seen, "base"), _told(seen, "head"), seen.limits.shares, verdicts,
-        tuple(dict.fromkeys(_warnings(seen, verdicts))),
+        tuple(dict.fromkeys(_warnings(seen, verdicts))), itself=seen.asked.itself,
     )  # fmt: skip
     if code in (0, 5) and _untimed(seen, words):
         outcome = replace(outcome, exit_code=UNTIMED)
