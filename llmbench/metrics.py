@@ -26,6 +26,7 @@ METRICS: dict[str, Metric] = {
         Metric("rel_error", "1", "lower", "Frobenius norm of the error over that of the oracle, worst output"),
         Metric("energy", "J", "lower", "drawn by the device in a call, idle power included (CUDA)"),
         Metric("launches", "1", "lower", "kernels that one call launches; part: by name (CPU: operators of torch)"),
+        Metric("counted_flop", "FLOP", "lower", "products, convolutions and attention of a call, by torch's counter"),
         Metric("graphs", "1", "none", "graphs that torch.compile made of the implementation"),
         Metric("graph_breaks", "1", "lower", "places where torch.compile fell back to Python"),
         Metric("recompiles", "1", "lower", "times that torch.compile compiled anew for the same case"),

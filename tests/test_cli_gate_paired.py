@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import psutil
 import pytest
-from paired_repository import REAL_KERNELS, SIMULATED, SIMULATED_SUITE, commit, git, write
+from paired_repository import REAL, REAL_KERNELS, REAL_SUITE, SIMULATED, SIMULATED_SUITE, commit, git, write
 from paired_repository import real_repository as real
 from paired_repository import simulated_repository as simulated
 
@@ -431,6 +431,47 @@ def test_a_mebibyte_more_is_found_before_anything_is_timed(llmbench: Llmbench, t
     document = json.loads(llmbench(*args, "--only", "impl=mul", "--max-minutes", "0.5", rc=1).stdout)
     memory = next(f for f in of(document, "mul")["findings"] if f["metric"] == "peak_memory")
     assert memory["verdict"] == "REGRESSED" and memory["run"] - memory["baseline"] == 2**20
+
+
+PRODUCT = """\
+import torch
+
+REPEATS = 1
+
+
+def mul(p):
+    \"\"\"A product with twice the unit matrix, as often as this commit likes.\"\"\"
+    twice = 2 * torch.eye(p.size)
+
+    def call(x):
+        for _ in range(REPEATS):
+            out = x @ twice
+        return out
+
+    return call
+
+
+def add(p):
+    \"\"\"x + x\"\"\"
+    return lambda x: x + x
+"""
+
+
+@pytest.mark.slow
+def test_a_head_that_multiplies_twice_is_found_before_anything_is_timed(llmbench: Llmbench, tmp_path: Path) -> None:
+    real(tmp_path)
+    git(tmp_path, "checkout", "-q", "main")
+    square = REAL.replace("torch.randn(p.size, generator", "torch.randn(p.size, p.size, generator")
+    files = {"src/double_op/__init__.py": square, "src/double_op/kernels.py": PRODUCT}
+    commit(tmp_path, {**files, "bench/double.yaml": REAL_SUITE.replace("30000", "48")})
+    write(tmp_path, {"src/double_op/kernels.py": PRODUCT.replace("REPEATS = 1", "REPEATS = 2")})
+    args = ("gate", "paired", "bench/double.yaml", "--base", "main", "--device", "cpu", "--json")
+    document = json.loads(llmbench(*args, "--max-minutes", "0", rc=1).stdout)
+    assert document["paired"]["pairs"] == 0
+    flop = next(f for f in of(document, "mul")["findings"] if f["metric"] == "counted_flop")
+    assert (flop["verdict"], flop["baseline"], flop["run"]) == ("REGRESSED", 2 * 48**3, 2 * 2 * 48**3)
+    assert "counted_flop 442368 FLOP against 221184 FLOP in the baseline" in of(document, "mul")["reason"]
+    assert "counted_flop" not in {f["metric"] for f in of(document, "add")["findings"]}, "no product: no number"
 
 
 @pytest.mark.slow

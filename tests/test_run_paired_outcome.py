@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+from example_runs import make_suite
 
 from llmbench.analyze.pair_evidence import PairedWord
 from llmbench.analyze.paired import Decision
@@ -17,6 +18,7 @@ from llmbench.suite.case import Case
 
 CASE = Case("c", "p", "simulated", 1, "mine", "infer", {}, "warm", "simulated")
 PAIRS = 12
+LIMITS = paired_limits(make_suite()).of({})
 
 
 def judged(word: PairedWord, failed: dict[SideName, int], *, tier: dict[SideName, Status] | None = None) -> Verdict:
@@ -37,7 +39,7 @@ def judged(word: PairedWord, failed: dict[SideName, int], *, tier: dict[SideName
         for n in range(number, PAIRS + 2) for side in SIDES
     ]  # fmt: skip
     decision = Decision("c", word, "ratio 1.5", 0.03, "confirm", 1.5, 1.4, 1.6)
-    return verdict_on(CASE, exact, lost, decision, blocks, paired_limits({}))
+    return verdict_on(CASE, exact, lost, decision, blocks, LIMITS)
 
 
 def test_a_failure_of_the_base_does_not_erase_a_regression() -> None:
@@ -79,11 +81,10 @@ def test_the_exact_tier_alone_says_what_is_broken_fixed_or_without_a_result(
 
 
 def test_what_the_budget_did_not_reach_is_open_and_what_failed_until_then_is_told() -> None:
-    limits = paired_limits({})
-    verdict = verdict_on(CASE, Tier(), [], None, [], limits)
+    verdict = verdict_on(CASE, Tier(), [], None, [], LIMITS)
     assert (verdict.word, verdict.reason) == ("INCONCLUSIVE", "the budget was spent before it was examined")
     once = Tier({(side, "c"): [Record("c", 0, "ok")] for side in SIDES}, rounds=Counter(c=1))
-    verdict = verdict_on(CASE, once, [], None, [], limits)
+    verdict = verdict_on(CASE, once, [], None, [], LIMITS)
     assert (verdict.word, verdict.reason) == ("INCONCLUSIVE", "the budget was spent before it was examined twice")
     once.records["head", "c"] = [Record("c", 0, "error", why="no kernel")]
-    assert verdict_on(CASE, once, [], None, [], limits).word == "BROKEN" and not once.plans([CASE])
+    assert verdict_on(CASE, once, [], None, [], LIMITS).word == "BROKEN" and not once.plans([CASE])

@@ -23,7 +23,7 @@ from llmbench.suite.case import Case, facts_of
 from llmbench.suite.catalog import Scalar
 from llmbench.suite.suite import Suite
 
-EXACT = ("peak_memory", "launches", "graph_breaks", "spills")
+EXACT = ("peak_memory", "launches", "counted_flop", "graph_breaks", "spills")
 """Deterministic metrics that are gated whether the suite's `gate` names them or not, to the last one; the others
 (registers, shared memory, recompiles) are means and no costs, and are told where they differ."""
 
@@ -94,13 +94,17 @@ def missing(case: Case, reason: str) -> Verdict:
 
 
 def untold_differences(cases: Sequence[Case], tier: Tier, limits: Limits) -> Iterator[str]:
-    """What differs between the sides without being gated: other counts, and kernels of other names."""
+    """What differs between the sides without being gated: other counts, what one side alone has, names of kernels."""
     for case in cases:
         rows = {side: [m for r in tier.records.get((side, case.case_id), []) for m in r.measurements] for side in SIDES}
         for metric in sorted(DETERMINISTIC - {*limits.of(facts_of(case)).shares}):
             a, b = ({m.value for m in rows[side] if m.metric == metric and m.part is None} for side in SIDES)
             if a and b and a != b:
                 yield f"{case.label}: {metric} {_values(b)} against {_values(a)}, which the suite's gate does not name"
+        for metric in EXACT if tier.is_ok(case) else ():
+            has = [any(m.metric == metric and m.part is None for m in rows[side]) for side in SIDES]
+            if has[0] != has[1]:
+                yield f"{case.label}: {metric} in {SIDES[has.index(True)]} alone, so it is not compared"
         a_names, b_names = (
             {m.part: m.value for m in rows[side] if m.metric == "launches" and m.part is not None} for side in SIDES
         )
