@@ -28,6 +28,7 @@ MEANINGS = {
     0: "pass", 1: "regression, or a case broken", 3: "another device, or a disturbed one",
     4: "a case or the baseline is missing", 5: "inconclusive",
 }  # fmt: skip
+UNTIMED = 5  # with `--inconclusive pass`, which makes 0 of every other
 Facts = dict[str, Scalar]
 SHOWN = 300  # characters of a label in markdown; three times as many of a reason
 
@@ -126,7 +127,10 @@ def summary(outcome: Outcome) -> str:
 
 def meaning(outcome: Outcome) -> str:
     """`regression, or a case broken`: what the exit code says."""
-    passed = ", inconclusive counts as pass" if outcome.inconclusive == "pass" else ""
+    forgiven = outcome.inconclusive == "pass"
+    if forgiven and outcome.exit_code == UNTIMED:
+        return "nothing was timed"
+    passed = ", inconclusive counts as pass" if forgiven else ""
     nothing = outcome.exit_code == NO_BASELINE and not any(v.word == "MISSING" for v in outcome.verdicts)
     if outcome.itself and outcome.exit_code == 1:
         return "a false alarm" + passed
