@@ -386,13 +386,13 @@ def test_every_key_is_read() -> None:
     full = suite(
         SHAPE + "axes: {size: {one: {batch: 1}, two: {batch: 2}}}\nimpls: [flex, naive]\nphases: [bwd]\n"
         "baseline: {size: one}\nskip: [{match: {size: [two], impl: naive}, why: slow}]\nprobes: [power]\n"
-        "measure: {max_s: 2, memory_limit: 2 GiB, cache: warm, threads: 3}\n"
+        "measure: {max_s: 2, memory_limit: 2 GiB, cache: warm, threads: 3, sentinels: false}\n"
         "gate: {time: 0.1}\nseed: 0x10\nplugins: [a.b:c]\n"
     )
     assert full.impls == ("flex", "naive")
     assert full.baseline == {"size": "one"}
     assert full.skip[0].match == {"size": ("two",), "impl": ("naive",)}
-    assert full.measure == Measure(max_s=2.0, memory_limit=2 << 30, cache="warm", threads=3)
+    assert full.measure == Measure(max_s=2.0, memory_limit=2 << 30, cache="warm", threads=3, sentinels=False)
     assert (full.gate, full.seed, full.plugins, full.probes) == ({"time": 0.1}, 16, ("a.b:c",), ("power",))
 
 
@@ -570,7 +570,7 @@ def test_quick_keeps_the_ends_and_the_baseline() -> None:
     )
     reduced = quick(suite(text))
     assert [v.params["batch"] for v in reduced.axes[0].values] == [1, 3, 5]
-    assert reduced.measure == Measure(max_s=0.05, processes=1, min_samples=6)
+    assert reduced.measure == Measure(max_s=0.05, processes=1, min_samples=6, sentinels=False)
     assert quick(suite(SHAPE + "measure: {max_s: 0.01}\n")).measure.max_s == 0.01
 
 

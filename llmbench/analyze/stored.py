@@ -8,11 +8,14 @@ from typing import Literal, NamedTuple
 
 from llmbench.analyze.compare import Side, compare, side_of
 from llmbench.analyze.limits import limits_of, named_facts
+from llmbench.analyze.pace import moves_between, told
 from llmbench.analyze.verdict import WORST_FIRST, Judge, Verdict, Word, judge
 from llmbench.errors import UsageError
 from llmbench.store.origin import Evidence
+from llmbench.store.sentinels import sentinel_levels
 
 NO_BASELINE = 4
+LEAST_MOVE = 0.01  # of the machine between two runs: less is told of no two
 EXIT_CODES: tuple[tuple[int, frozenset[Word]], ...] = (
     (3, frozenset({"ENV_ERROR"})),
     (1, frozenset({"BROKEN", "REGRESSED"})),
@@ -97,7 +100,8 @@ def gate(base: Evidence, head: Evidence, *, inconclusive: Inconclusive = "fail",
         said = (judge(p, limits.of(facts[p.case_id]), by) for p in found.pairs)
         verdicts = tuple(sorted(said, key=lambda v: WORST_FIRST.index(v.word)))
         unknown = [name for name in limits.metrics if name not in measured]
-        warnings = (*_doubts(base, head, unknown, verdicts), *found.warnings)
+        moved = _moved(base, head, least=max(LEAST_MOVE, limits.shares["time"] / 2))
+        warnings = (*_doubts(base, head, unknown, verdicts), *moved, *found.warnings)
     code = exit_code({v.word for v in verdicts}, inconclusive=inconclusive)
     outcome = Outcome(code, inconclusive, side_of(base), side_of(head), shares, verdicts, warnings)
     return outcome if code not in (0, 5) or outcome.judged else replace(outcome, exit_code=NO_BASELINE)
@@ -143,6 +147,14 @@ def _doubts(base: Evidence, head: Evidence, unknown: Sequence[str], verdicts: Se
     for metric, n in demoted.items():
         cases = f"{n} case{'s' if n > 1 else ''}"
         yield f"{metric} differs between processes of one side in {cases}: judged like a time there, not exactly"
+
+
+def _moved(base: Evidence, head: Evidence, *, least: float) -> Iterator[str]:
+    """What the sentinels say of the machine, where it moved by that share."""
+    moves = moves_between(*(sentinel_levels(e.run.manifest.sentinels) for e in (base, head)), least=least)
+    if moves:
+        why = "a change of all times may be its doing; only a store of runs tells which times to correct"
+        yield f"{told(moves, than='in the baseline')}: {why}"
 
 
 def _measured(*runs: Evidence) -> set[str]:

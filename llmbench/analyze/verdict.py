@@ -28,6 +28,19 @@ side.
 
 
 @dataclass(frozen=True)
+class Correction:
+    """What was taken out of a time: how much longer a sentinel took in this run than it does as a rule, as a ratio."""
+
+    sentinel: str
+    ratio: float
+
+    @property
+    def text(self) -> str:
+        """`6.2 % slower by the sentinel gemm`."""
+        return f"{pace_text(self.ratio)} by the sentinel {self.sentinel}"
+
+
+@dataclass(frozen=True)
 class Finding:
     """What is said of one metric of a case. `limit` is the share by which it may grow, and `limit_of` whose limit that
     is, in the suite's words, where it is not that of all cases."""
@@ -40,6 +53,7 @@ class Finding:
     change: Change
     runs: int | None = None  # of the history that it was judged by, where that is more than one run
     limit_of: str | None = None
+    correction: Correction | None = None  # of the ratio, which is one at the pace that the machine had
 
     @property
     def judged(self) -> bool:
@@ -235,6 +249,11 @@ def _unit(change: Change) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.0f}" if value == int(value) and abs(value) < 2**53 else f"{value!r}"
+
+
+def pace_text(ratio: float) -> str:
+    """`6.2 % slower`, of what took 1.062 times as long; `5.84 % faster`, of 0.942 times."""
+    return f"{percent(abs(ratio - 1))} {'slower' if ratio >= 1 else 'faster'}"
 
 
 def percent(share: float) -> str:

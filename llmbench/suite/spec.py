@@ -186,6 +186,8 @@ class MeasureSpec(BaseModel):
     """Memory that a worker may add to what it holds after its imports."""
     threads: Annotated[int, Field(ge=1), wanted("an integer, 1 or more")] | None = None
     """Threads of torch's kernels on a CPU. Default: OMP_NUM_THREADS, or else one a core."""
+    sentinels: Annotated[bool, wanted("true or false")] = _DEFAULT.sentinels
+    """Whether kernels that never change are timed now and then, so that a gate knows how fast the machine was."""
 
     def read(self) -> Measure:
         """The same with its sizes in bytes."""
@@ -200,6 +202,7 @@ class MeasureSpec(BaseModel):
             timeout_s=self.timeout_s,
             memory_limit=limit,
             threads=self.threads,
+            sentinels=self.sentinels,
         )
 
 

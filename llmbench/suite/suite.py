@@ -54,6 +54,7 @@ class Measure:
     timeout_s: float = 300.0  # a stage of a case (build, check, memory, a block of samples) that takes longer is a hang
     memory_limit: int | None = None  # bytes that a worker may add to what it holds after its imports
     threads: int | None = None  # of torch in a worker; None leaves it to torch and the environment
+    sentinels: bool = True  # kernels that never change are timed between the points: how fast is the machine?
 
 
 @dataclass(frozen=True)
