@@ -76,7 +76,7 @@ class _Judge:
         if self.slowed and correction is None and _is_paced(key, standing) and word in ("REGRESSED", "INCONCLUSIVE"):
             reason = f"{reason}; {self.slowed}"
         detectable = standing.detectable(limit)
-        return Finding(changed.metric, word, reason, limit, detectable, seen, standing.runs, correction)
+        return Finding(changed.metric, word, reason, limit, detectable, seen, standing.runs, correction=correction)
 
 
 def judge_standing(metric: str, standing: Standing, limit: float, url: str) -> tuple[Word, str]:
