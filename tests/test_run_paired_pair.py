@@ -16,13 +16,14 @@ from paired_repository import SIMULATED, simulated_repository, write
 from llmbench.run.local import WorkerDied
 from llmbench.run.lock import DeviceLock
 from llmbench.run.paired.cores import Cores, cores_for
-from llmbench.run.paired.pair import Plan, Setting, measure_pair
+from llmbench.run.paired.pair import Loss, Plan, Setting, measure_pair
 from llmbench.run.paired.process import Crew, NotStarted, SideBroken
 from llmbench.run.paired.source import Source
 from llmbench.run.paired.subject import Asked, Sides, open_sides
 from llmbench.run.paired.tier import Tier, look_at
 from llmbench.run.paired.turns import QUADS, SIDES
 from llmbench.run.protocol import Hello, Offer, Offered
+from llmbench.store.record import Record, SideName
 from llmbench.suite.case import Case, expand
 from llmbench.suite.load import parse, resolve
 from llmbench.suite.suite import Suite
@@ -158,6 +159,17 @@ def test_a_source_gives_a_column_a_pair_and_none_when_the_time_is_up(
     assert not any(b.alone for b in given.blocks if b.look == 1) and (given.pairs, given.looks) == (4, 1)
     spent = source(replace(bench.setting, deadline=0.0))
     assert spent.take(keys, 3).shape == (4, 0) and spent.spent
+
+
+def test_a_case_that_fails_again_and_again_in_the_head_alone_is_asked_of_no_more(bench: Bench) -> None:
+    first, second, third, _ = keys = [p.key for p in bench.plans]
+    said: dict[str, list[SideName]] = {first: ["head"] * 4, second: ["head"] * 3, third: [*["head"] * 4, "base"]}
+    lost = [Loss(k, side, "hangs", Record(k, 9, "timeout")) for k, sides in said.items() for side in sides]
+    plans = {p.key: p for p in bench.plans}
+    given = Source(bench.crew, bench.setting, plans, "both", "point", Random(3), lambda text: None, losses=lost)
+    d_CP = given.take(keys, 1)
+    assert bool(np.isnan(d_CP[0]).all()) and bool(np.isfinite(d_CP[1:]).all()) and given.pairs == 1
+    assert np.isnan(given.take([first], 2)).all() and given.pairs == 1, "where nothing is left, nobody is started"
 
 
 def test_the_exact_tier_has_two_processes_a_side_and_agrees_on_the_block_once(bench: Bench) -> None:

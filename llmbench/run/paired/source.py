@@ -18,6 +18,7 @@ from llmbench.store.record import SideName
 from llmbench.suite.catalog import Isolation
 
 Floats = NDArray[np.float64]
+HOPELESS = 4  # processes of the head that a case failed in, before it is asked of no more
 
 
 @dataclass
@@ -76,9 +77,10 @@ class Source:
     def _one(self, cases: Sequence[str], first: SideName, *, together: bool) -> dict[str, float] | None:
         """D of each case in one pair; None where the time was up."""
         begin = monotonic()
-        groups = [list(cases)] if together else [[case] for case in cases]
+        asked = [case for case in cases if not self._is_hopeless(case)]
+        groups = [asked] if together else [[case] for case in asked]
         found: dict[str, float] = {}
-        for group in groups:
+        for group in filter(None, groups):
             since = monotonic()
             measured = self._measure(group, first)
             self.losses += measured.losses
@@ -87,7 +89,7 @@ class Source:
                 return None
             found |= {case: ratio_of(logs) for case, logs in logs_of(measured.blocks).items()}
             self.pair_s |= dict.fromkeys(group, (monotonic() - since) / len(group))
-        self.pairs += 1
+        self.pairs += bool(asked)
         self.seconds += monotonic() - begin
         return found
 
@@ -109,6 +111,11 @@ class Source:
             self.blocks += [replace(b, counts=False) for b in found.blocks]
             return pair()
         return found
+
+    def _is_hopeless(self, case: str) -> bool:
+        """Whether it fails in the head again and again, and never in the base: to wait for more of that tells nothing."""
+        failed = [loss.side for loss in self.losses if loss.key == case and loss.record is not None]
+        return len(failed) >= HOPELESS and "base" not in failed
 
     def _would_be_late(self, cases: Collection[str]) -> bool:
         """Whether the time is up, or would be before a pair as long as the last ones is through."""
