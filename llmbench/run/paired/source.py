@@ -113,7 +113,7 @@ class Source:
         return found
 
     def _is_hopeless(self, case: str) -> bool:
-        """Whether it fails in the head again and again, and never in the base: waiting for more of that tells nothing."""
+        """Whether it fails in the head again and again, and never in the base, so that more of that tells nothing."""
         failed = [loss.side for loss in self.losses if loss.key == case and loss.record is not None]
         return len(failed) >= HOPELESS and "base" not in failed
 
