@@ -16,6 +16,7 @@ from llmbench.kernels.attention.span import Span
 from llmbench.kernels.device import interprets
 from llmbench.kernels.losses import linear_cross_entropy
 from llmbench.measure.flop import COMPILED, counted_flop, may_multiply
+from llmbench.ops import OPS
 
 B, H, S, D = 2, 3, 16, 8
 PRODUCT = 2 * B * H * S * S * D  # q k^T, or p v
@@ -97,6 +98,7 @@ def test_a_chunked_head_counts_what_it_adds_in_place() -> None:
 
 @pytest.mark.skipif(not interprets(), reason="a GPU is here: tests/gpu runs the kernels on it")
 def test_our_registered_attention_counts_the_pairs_that_see_one_another() -> None:
+    assert OPS, "the ops, which every worker imports, bring its formulas"
     q, k, v = qkv(grad=False)
     wanted = 4 * B * H * D * Span(right=0).pairs(S, S)
     assert flop(lambda: flash_attention(q, k, v, causal=True)) == wanted, "and what it launches inside is that"

@@ -16,8 +16,6 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from llmbench.kernels.attention import flops as _registers_ours  # noqa: F401
-
 COMPILED = "compiled code runs past torch's counter"
 SHOWN = 4  # names in a reason
 Shape = tuple[int, ...]
