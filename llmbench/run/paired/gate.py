@@ -21,7 +21,7 @@ from llmbench.run.paired.pair import Setting
 from llmbench.run.paired.process import Crew, Pair, SideBroken
 from llmbench.run.paired.seen import Seen
 from llmbench.run.paired.source import Source
-from llmbench.run.paired.subject import Asked, Sides, open_sides
+from llmbench.run.paired.subject import Asked, open_sides, text_of
 from llmbench.run.paired.tier import look_at
 from llmbench.run.paired.verdicts import Found, broken, foreign_processes, found_of, other_device
 from llmbench.run.protocol import Offer, Offered
@@ -56,7 +56,7 @@ def run_gate(order: GateOrder, say: Say) -> Found:
     """Measures both sides in turns and judges. Raises: UsageError, SuiteError for what cannot be; MachineError."""
     begin = monotonic()
     with open_sides(order.asked) as sides:
-        text = _text(sides.suite_path, sides, order)
+        text = text_of(order.asked.suite, sides.suite_path)
         device = order.device or (SIMULATED if text.spec.op == SIMULATED else describe().device.device)
         spec = describe(device=device).device
         load = load_now() if spec.device == "cpu" else None
@@ -166,15 +166,6 @@ def _time(order: GateOrder, seen: Seen, crew: Crew, setting: Setting, say: Say) 
             say(f"{source.plans[key].case.label}: {faults.text}; measured again, alone")
             seen.decisions[key] = confirmed_alone(decision, faults, alone)
     seen.layout, seen.spent, seen.pairs, seen.pairs_s = source.layout, source.spent, source.pairs, source.seconds
-
-
-def _text(path: Path, sides: Sides, order: GateOrder) -> SuiteText:
-    """The head's suite, named in messages as on the command line."""
-    shown = order.asked.suite if Path(order.asked.suite).suffix else path.name
-    try:
-        return parse(path.read_bytes(), path=shown)
-    except OSError as e:
-        raise SuiteError(f"cannot be read: {e.strerror}", path=shown) from e
 
 
 def _threads(text: SuiteText, device: DeviceSpec) -> int | None:
