@@ -67,14 +67,14 @@ class Source:
         groups = [list(cases)] if together else [[case] for case in cases]
         found: dict[str, float] = {}
         for group in groups:
-            since = monotonic()
+            since = self.setting.watch.now()
             measured = self._measure(group)
             self.losses += measured.losses
             self.blocks += measured.blocks
             if not measured.complete:
                 return None
             found |= {case: ratio_of(logs) for case, logs in logs_of(measured.blocks).items()}
-            self.pair_s |= dict.fromkeys(group, (monotonic() - since) / len(group))
+            self.pair_s |= dict.fromkeys(group, (self.setting.watch.now() - since) / len(group))
         self.pairs += 1
         self.seconds += monotonic() - begin
         return found
@@ -100,7 +100,7 @@ class Source:
         if self.setting.deadline is None:
             return False
         expected_s = sum(self.pair_s.get(case, 0.0) for case in cases)
-        return monotonic() + expected_s > self.setting.deadline
+        return self.setting.watch.now() + expected_s > self.setting.deadline
 
 
 @dataclass
