@@ -340,7 +340,8 @@ REFUSED: list[Situation] = [
 
 SECTIONS: dict[str, tuple[str, list[Situation]]] = {
     "A kernel of the head": (
-        f"`llmbench {PAIRED}`, on the simulated device: fresh processes of both sides in turns.",
+        f"`llmbench {PAIRED}`, on the simulated device: fresh processes of both sides in turns. "
+        "Kernels that end alike are in one suite; where no case is judged on both sides, the gate ends with 4.",
         [*KERNELS.values()],
     ),
     "One exit code for all": ("The first that applies of 2, 3, 1, 4, 5, 0.", MIXED),
