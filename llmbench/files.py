@@ -17,6 +17,9 @@ def write_whole(path: Path, content: str | bytes, *, sync: bool = False) -> None
                 f.flush()
                 os.fsync(f.fileno())
         os.replace(partial, os.path.realpath(path))
+    except OSError as e:
+        e.filename = e.filename or str(path)  # a disk that is full says no name
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -10,6 +10,7 @@ from llmbench.orderstat import median_interval
 from llmbench.store.query import Row, Run
 from llmbench.store.record import Measurement, Record, Status
 from llmbench.store.runs import Code, Header, Manifest, write_run
+from llmbench.store.sentinels import Sentinel
 from llmbench.suite.case import Case, expand
 from llmbench.suite.catalog import ImplSpec, OpSpec, ParamSpec
 from llmbench.suite.suite import Axis, AxisValue, Suite
@@ -104,7 +105,7 @@ def stored_run(
     failed: Mapping[str, tuple[Status, str]] | None = None, key: str = "one", complete: bool = True,
     hashes: Mapping[str, str] | None = None, throttled: Mapping[str, int] | None = None,
     more: Mapping[str, Sequence[float]] | None = None, evidence: Mapping[str, Any] | None = None, timer: str = "event",
-    counts: Mapping[str, Mapping[str, Sequence[int]]] | None = None,
+    counts: Mapping[str, Mapping[str, Sequence[int]]] | None = None, sentinels: Mapping[str, float] | None = None,
     **changes: Any,
 ) -> Path:  # fmt: skip
     """A run on disk: process medians of time (s) by implementation, in the first point of the example's suite.
@@ -112,7 +113,7 @@ def stored_run(
     `memory`: peak bytes a process, 1 MiB where not named; `counts`: metric -> implementation -> values; `failed`:
     implementations without a result; `key` tells the device from others; `hashes`: of the code of implementations;
     `throttled`: how many of the eleven samples of each process were; `more`: values of another metric of every case,
-    one a process; `evidence` goes to every record, `changes` to the header.
+    one a process; `evidence` goes to every record, `changes` to the header; `sentinels`: seconds that each took.
     """
     header = make_run([], **changes).manifest.header
     header = replace(header, run_id=folder.name, machine=replace(header.machine, key={"name": key}))
@@ -138,5 +139,6 @@ def stored_run(
         code = (hashes or {}).get(impl)
         found.append((cases[impl], Record(cases[impl].case_id, 0, status, why, impl_hash=code)))
     folder.mkdir(parents=True)
-    write_run(folder, Manifest(header, complete, {}), found, [])
+    seen = tuple(Sentinel(name, 1, "test", 0, (s,), (0.0,)) for name, s in (sentinels or {}).items())
+    write_run(folder, Manifest(header, complete, {}, sentinels=seen), found, [])
     return folder

@@ -17,9 +17,10 @@ from llmbench.store.origin import read_evidence
 Counts = dict[str, dict[str, list[int]]]
 
 TIMES = {"naive": STEADY, "flash": STEADY}
-COUNTED = make_suite(gate={"launches": 0, "graph_breaks": 0, "registers": 0.1})
+COUNTED = make_suite(gate={"launches": 0, "counted_flop": 0, "graph_breaks": 0, "registers": 0.1})
 COUNTS: Counts = {
     "launches": {"flash": [12] * 3}, "graph_breaks": {"flash": [0] * 3}, "registers": {"flash": [100] * 3},
+    "counted_flop": {"flash": [1 << 40] * 3},
 }  # fmt: skip
 
 
@@ -75,6 +76,9 @@ def test_a_gate_that_names_a_count_tells_that_only_one_side_has_it(tmp_path: Pat
         ({"graph_breaks": {"flash": [1] * 3}}, 1, "REGRESSED", "graph_breaks 1 against 0 in the baseline: +1, more"),
         ({"registers": {"flash": [110] * 3}}, 0, "PASS", "registers 110 against 100 in the baseline"),
         ({"registers": {"flash": [111] * 3}}, 1, "REGRESSED", "more than the limit of 10 %"),
+        ({"counted_flop": {"flash": [2 << 40] * 3}}, 1, "REGRESSED",
+         "counted_flop 2199023255552 FLOP against 1099511627776 FLOP in the baseline: +1099511627776 FLOP (+100 %)"),
+        ({"counted_flop": {"flash": [(1 << 40) - 1] * 3}}, 0, "IMPROVED", "in the baseline: -1 FLOP"),
         ({"launches": {}}, 4, "MISSING", "launches was measured in the baseline but not in the run"),
     ],
 )  # fmt: skip

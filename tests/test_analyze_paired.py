@@ -32,6 +32,7 @@ class Pairs:
         self.sigma = np.broadcast_to(np.asarray(sigma, np.float64), len(effects))
         self.rng = np.random.default_rng(seed)
         self.asked: list[tuple[tuple[str, ...], int]] = []
+        self.given: list[dict[str, Floats]] = []
 
     def __call__(self, cases: Sequence[str], pairs: int) -> Floats:
         self.asked.append((tuple(cases), pairs))
@@ -39,7 +40,9 @@ class Pairs:
             pairs = min(pairs, self.columns.pop(0))
         rows = [int(case[1:]) for case in cases]
         own = self.rng.standard_normal((len(rows), pairs)) * self.sigma[rows][:, None]
-        return self.effects[rows][:, None] + own + self.shared * self.rng.standard_normal(pairs)
+        d_CP = self.effects[rows][:, None] + own + self.shared * self.rng.standard_normal(pairs)
+        self.given.append(dict(zip(cases, d_CP, strict=True)))
+        return np.asarray(d_CP)
 
 
 def judged(take: Pairs, limit: float = 0.03, **rule: float) -> Judged:
@@ -313,14 +316,64 @@ def test_left_over_budget_goes_where_least_is_certain_first() -> None:
     take = Pairs([0.0] * 20, sigmas, seed=4)
     found = judged(take)
     spent = [asked for asked in take.asked[1:] if asked[1] == 8]
-    assert {len(cases) for cases, _ in spent} > {1} and set(spent[0][0]) <= {f"c{i}" for i in range(15, 20)}
     noisy = [found.decisions[f"c{i}"] for i in range(10, 20)]
+    assert set(spent[0][0]) == {d.case for d in noisy if d.pairs.spare}, "each open case gets a round"
+    assert set(spent[1][0]) <= {f"c{i}" for i in range(15, 20)} and {len(cases) for cases, _ in spent} > {1}
     assert all(d.pairs.spare <= 96 for d in noisy) and all(
         d.pairs.spare == 0 for d in list(found.decisions.values())[:10]
     )
     assert sum(d.word == "PASS" for d in noisy) >= 7 and "REGRESSED" not in found.words
     more = [d.pairs.spare for d in noisy]
     assert np.mean(more[5:]) > np.mean(more[:5]) > 0
+
+
+def test_each_case_is_judged_by_its_own_limit() -> None:
+    limits = {**{f"c{i}": 0.03 for i in range(8)}, "c8": 0.1, "c9": 0.03}
+    found = judge_pairs(limits, Pairs([0.0] * 8 + [0.05, 0.05], 0.005, seed=3))
+    loose, strict = (found.decisions[key] for key in ("c8", "c9"))
+    assert (loose.word, loose.limit) == ("PASS", 0.1) and (strict.word, strict.limit) == ("REGRESSED", 0.03)
+    assert "below the limit 1.1; slower by more than 0.5 %, but within the limit" in loose.reason
+    assert "reaches the limit 1.03" in strict.reason
+
+
+def test_the_pairs_that_are_needed_and_the_effect_that_is_seen_are_those_of_each_limit() -> None:
+    limits = {**{f"c{i}": 0.03 for i in range(8)}, "c8": 0.2}
+    found = judge_pairs(limits, Pairs([0.0] * 9, 0.03, seed=3), rule=PairedRule(spare_pairs=0)).decisions
+    loose, strict = found["c8"], found["c0"]
+    assert loose.pairs_needed and strict.pairs_needed and loose.pairs_needed * 4 < strict.pairs_needed
+    assert loose.detectable and strict.detectable and loose.detectable > 0.2 > strict.detectable
+
+
+def test_left_over_budget_goes_to_the_case_that_is_the_furthest_from_its_own_limit() -> None:
+    """Not to the noisiest one, which is asked for ten times the change."""
+    limits = {**{f"c{i}": 0.5 for i in range(8)}, "c8": 0.01, "c9": 0.1}
+    take = Pairs([0.0] * 10, [0.005] * 8 + [0.02, 0.1], seed=0)
+    judge_pairs(limits, take)
+    spent = [cases for cases, _ in take.asked[1:]]
+    assert spent[:2] == [("c8", "c9"), ("c8",)]
+
+
+def test_no_case_is_left_open_without_fresh_pairs() -> None:
+    for seed in range(20):
+        found = judged(Pairs([0.0] * 12, 0.024, seed=seed))
+        still = [d for d in found.decisions.values() if d.word == "INCONCLUSIVE"]
+        assert all(d.pairs.spare >= 8 or d.pairs.confirm >= 24 for d in still) and len(still) <= 1
+
+
+def test_what_left_over_budget_is_spent_on_does_not_depend_on_the_effect() -> None:
+    class Later(Pairs):
+        later = 0.0
+
+        def __call__(self, cases: Sequence[str], pairs: int) -> Floats:
+            return super().__call__(cases, pairs) + (self.later if len(self.asked) > 1 else 0.0)
+
+    sigmas = [0.02, 0.03, 0.04, 0.05, 0.06, 0.08]
+    takes = [Later([0.0] * 6, sigmas, seed=8) for _ in range(3)]
+    words = []
+    for take, take.later in zip(takes, (0.0, 0.02, -0.3), strict=True):
+        words.append(judged(take, spare_pairs=384).words)
+    assert takes[0].asked == takes[1].asked == takes[2].asked and len(takes[0].asked) > 6
+    assert len({*words}) == 3
 
 
 def test_left_over_budget_finds_what_the_screen_was_too_coarse_for() -> None:
@@ -342,6 +395,26 @@ def test_a_spent_budget_ends_the_spending() -> None:
     assert len(take.asked) <= 4 and "spare" in found.evidence.short
 
 
+@pytest.mark.parametrize(
+    ("take", "looks"),
+    [
+        (Pairs([0.0, 0.06, 0.029, 0.0], [0.01, 0.01, 0.01, 0.05], seed=2), {"screen", "confirm", "extension", "spare"}),
+        (Pairs([0.0, 0.06, 0.06], columns=[8, 9]), {"screen", "confirm"}),
+        (Pairs([0.3, 0.0, 0.0], columns=[8, 6, 0]), {"screen"}),
+        (Pairs([0.05] * 40 + [0.12] * 3), {"screen", "confirm"}),
+        (Pairs([0.012] * 40 + [0.06] * 3, 0.006), {"screen", "confirm"}),  # a shift within the limit, with a panel
+    ],
+)
+def test_a_decision_names_the_questions_whose_pairs_its_numbers_are_of(take: Pairs, looks: set[str]) -> None:
+    found = judged(take).decisions
+    assert {d.look for d in found.values()} == looks
+    for case, d in found.items():
+        values = np.concatenate([take.given[number - 1][case] for number in d.questions])
+        assert d.ratio == pytest.approx(math.exp(values.mean()), rel=1e-12)
+        counts = {"screen": d.pairs.screen, "confirm": d.pairs.confirm, "spare": d.pairs.spare}
+        assert len(values) == counts.get(str(d.look), d.pairs.confirm + d.pairs.extension)
+
+
 # the suite as a whole
 
 
@@ -352,6 +425,30 @@ def test_a_suite_that_is_slower_as_a_whole_is_one_finding() -> None:
     assert "REGRESSED" not in found.words and set(found.words) == {"INCONCLUSIVE"}
     assert "as the suite is, and does not stand out of it" in found.decisions["c7"].reason
     assert "look at what all cases share" in found.systemic.reason
+
+
+def test_a_suite_that_is_slower_within_its_limit_is_told_and_its_cases_are_judged_one_by_one() -> None:
+    found = judged(Pairs([0.01] * 20 + [0.15], 0.003), 0.1)
+    assert found.systemic is not None and found.systemic.confirmed and not found.systemic.found
+    assert "all of it is slower, but does not reach the limit 1.1, so cases are judged" in found.systemic.reason
+    assert found.words == ("PASS",) * 20 + ("REGRESSED",) and found.decisions["c20"].beyond_suite is None
+    assert not judged(Pairs([0.01] * 21, 0.003), 0.1).red and judged(Pairs([0.11] * 21, 0.003), 0.1).red
+
+
+def test_the_limit_of_a_suite_is_the_median_of_those_of_its_cases() -> None:
+    keys = [f"c{i}" for i in range(15)]
+    for small, found in ((8, True), (7, False)):
+        limits = {key: 0.005 if i < small else 0.5 for i, key in enumerate(keys)}
+        systemic = judge_pairs(limits, Pairs([0.05] * 15, 0.003)).systemic
+        assert systemic is not None and systemic.confirmed and systemic.found == found
+        assert systemic.limit == pytest.approx(0.005 if found else 0.5)
+
+
+def test_a_suite_that_is_faster_within_its_limit_is_told_too() -> None:
+    found = judged(Pairs([-0.02] * 20, 0.003))
+    assert found.systemic is not None and found.systemic.confirmed and not found.systemic.found
+    assert "all of it is faster, but does not reach the limit 0.9709" in found.systemic.reason
+    assert judged(Pairs([-0.04] * 20, 0.003)).systemic.found  # type: ignore[union-attr]
 
 
 def test_cases_that_stand_out_of_a_slower_suite_are_still_found() -> None:

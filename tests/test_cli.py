@@ -14,7 +14,9 @@ import typer.main
 from command_line import PROGRAM, environment, llmbench_in
 
 from llmbench import __version__
+from llmbench.cli import app
 from llmbench.cli.app import COMMANDS, build
+from llmbench.files import write_whole
 
 TINY = """\
 # Tiny shapes, for tests of the command line.
@@ -224,3 +226,38 @@ def test_a_reader_that_closes_early_gets_no_traceback(stored: Stored, argv: str)
         env=environment(stored.folder), capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert not done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(27, "File too large", "results/pairs.parquet"), "llmbench: results/pairs.parquet: File too large\n"),
+        (TimeoutError("nobody answered"), "llmbench: nobody answered\n"),
+        (ZeroDivisionError("division"), "llmbench: an error that was not foreseen, so nothing is judged\n"),
+        (subprocess.TimeoutExpired("git", 300), "llmbench: an error that was not foreseen, so nothing is judged\n"),
+    ],
+)
+def test_an_error_that_nobody_foresaw_is_no_regression(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, said: str
+) -> None:
+    """Exit code 1 says that code is slower, or broken."""
+
+    def fails() -> None:
+        raise error
+
+    monkeypatch.setattr(app, "build", lambda argv: fails)
+    with pytest.raises(SystemExit) as ended:
+        app.run_app(["gate"])
+    told = capsys.readouterr().err
+    assert ended.value.code == 3 and told.endswith(said)
+    assert ("Traceback" in told) == (not isinstance(error, OSError))
+
+
+def test_a_disk_that_is_full_is_told_with_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        write_whole(tmp_path / "gate.json", "{}", sync=True)
+    assert raised.value.filename == str(tmp_path / "gate.json") and not list(tmp_path.iterdir())

@@ -12,11 +12,24 @@ from example_histories import IMPLS, fill, usual
 from example_runs import make_suite, stored_run
 from gate_commands import Command, judged, of
 
+from llmbench.suite.suite import GateCase
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve runs of three implementations that differ by 1 % from run to run."""
     return fill(tmp_path_factory.mktemp("baselines"), 12)
+
+
+def test_a_history_is_judged_by_the_limit_of_each_case(llmbench: Command, tmp_path: Path, store: Path) -> None:
+    cases = (GateCase({"impl": ("naive",)}, {"time": 0.2}, "short"), GateCase({"impl": ("flex",)}, {"time": None}))
+    run = stored_run(tmp_path / "run", usual(naive=1.1, flash=1.1, flex=1.3), suite=make_suite(gate_cases=cases))
+    document = judged(llmbench, run, store, rc=1)
+    words = {impl: of(document, impl)["verdict"] for impl in IMPLS}
+    assert words == {"naive": "PASS", "flash": "REGRESSED", "flex": "PASS"}
+    assert "below the limit 1.2" in of(document, "naive")["reason"]
+    assert "; its own limit of 20 %: short; " in of(document, "naive")["reason"]
+    assert "(one-sided, Holm over 4 tests)" in document["history"], "what is left out is no test"
 
 
 def test_the_gate_says_by_what_it_judges_and_what_it_could_have_seen(

@@ -10,6 +10,7 @@ from example_runs import STEADY, make_suite, stored_run
 from gate_commands import Command, judged, of
 
 from llmbench.store.query import read_run
+from llmbench.suite.suite import GateCase
 
 SLOW = tuple(1.3 * t for t in STEADY)
 FAST = tuple(t / 1.3 for t in STEADY)
@@ -40,6 +41,58 @@ def test_the_limits_are_those_of_the_suite_of_the_run(llmbench: Command, tmp_pat
     assert document["limits"] == {"time": 0.5, "peak_memory": 0.01}
     assert "below the limit 1.5" in of(document, "flash")["reason"]
     judged(llmbench, stored_run(tmp_path / "strict", **slow, suite=strict), base, rc=1)
+
+
+def test_a_case_has_the_limit_that_its_suite_gives_it(llmbench: Command, tmp_path: Path) -> None:
+    cases = (
+        GateCase({"impl": ("naive",)}, {"time": 0.1}, "below 50 us, where launches decide"),
+        GateCase({"impl": ("flex",)}, {"time": None}),
+    )
+    suite = make_suite(gate={"time": 0.03}, gate_cases=cases)
+    base = stored_run(tmp_path / "base", **BASE, suite=suite)
+    five = tuple(1.05 * t for t in STEADY)
+    run = stored_run(tmp_path / "run", {"naive": five, "flash": five, "flex": SLOW}, suite=suite)
+    document = judged(llmbench, run, base, rc=1)
+    words = {impl: of(document, impl)["verdict"] for impl in BASE["times"]}
+    assert words == {"naive": "PASS", "flash": "REGRESSED", "flex": "PASS"}
+    times = {v["label"]: f for v in document["verdicts"] for f in v["findings"] if f["metric"] == "time"}
+    assert {label: f["limit"] for label, f in times.items()} == {"naive fwd": 0.1, "flash fwd": 0.03}
+    assert times["naive fwd"]["limit_of"] == "below 50 us, where launches decide" and not times["flash fwd"]["limit_of"]
+    reason = times["naive fwd"]["reason"]
+    assert "below the limit 1.1; " in reason
+    assert reason.endswith("; its own limit of 10 %: below 50 us, where launches decide")
+    assert of(document, "flex")["not_gated"] == {"time": "impl=flex"}
+    assert of(document, "flex")["reason"].endswith("; time is not gated: impl=flex")
+    args = ("gate", "stored", run, "--baseline", base)
+    limits = "time +3 % (+10 % in 1 case, not gated in 1 case), peak_memory exact"
+    shown = llmbench(*args, "--all", "--junit", "o.xml", "--html", "o.html", rc=1, COLUMNS="200").stdout
+    text = " ".join(shown.split())
+    assert f"limits {limits}" in text and "its own limit of 10 %: below 50 us, where launches decide" in text
+    assert f"- **limits**: {limits}" in llmbench(*args, "--markdown", rc=1).stdout
+    junit = (tmp_path / "o.xml").read_text()
+    assert f'<property name="limits" value="{limits}" />' in junit and "its own limit of 10 %: below 50 us" in junit
+    assert "1.1 (below 50 us, where launches decide)" in (tmp_path / "o.html").read_text()
+
+
+def test_a_metric_may_be_gated_in_some_cases_alone(llmbench: Command, tmp_path: Path) -> None:
+    suite = make_suite(gate_cases=(GateCase({"impl": ("flash",)}, {"launches": 0.0}),))
+    counts = {"launches": dict.fromkeys(("flash", "naive"), [3] * 3)}
+    base = stored_run(tmp_path / "base", {"flash": STEADY, "naive": STEADY}, counts=counts, suite=suite)
+    more = {"launches": dict.fromkeys(("flash", "naive"), [4] * 3)}
+    run = stored_run(tmp_path / "run", {"flash": STEADY, "naive": STEADY}, counts=more, suite=suite)
+    document = judged(llmbench, run, base, rc=1)
+    assert of(document, "flash")["verdict"] == "REGRESSED" and of(document, "naive")["verdict"] == "PASS"
+    assert "launches 4 against 3 in the baseline" in of(document, "flash")["reason"]
+    text = llmbench("gate", "stored", run, "--baseline", base, rc=1).stdout
+    assert "peak_memory exact, launches (exact in 1 case)" in text
+
+
+def test_where_everything_is_left_out_nothing_passes(llmbench: Command, tmp_path: Path) -> None:
+    suite = make_suite(gate_cases=(GateCase({"phase": ("fwd",)}, {"time": None, "peak_memory": None}),))
+    run = stored_run(tmp_path / "run", {"flash": STEADY}, suite=suite)
+    verdict = of(judged(llmbench, run, run, rc=4), "flash")
+    assert verdict["verdict"] == "NO_RESULT"
+    assert verdict["reason"].startswith("ok on both sides, but neither has a metric that is gated; time is not gated: ")
 
 
 def test_what_is_only_in_the_run_is_said_and_passes(llmbench: Command, tmp_path: Path) -> None:

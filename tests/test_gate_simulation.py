@@ -6,6 +6,7 @@ both sides, and the 25 % quantile of 4 x 20 iterations of both as a normal whose
 that against iterations. The gate itself is `judge_pairs`, the very function that real pairs go through.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -136,6 +137,41 @@ def test_a_small_limit_does_not_make_the_gate_cry_wolf() -> None:
     limits = dict.fromkeys(KEYS, SMALL_LIMIT)
     red = sum(judge_pairs(limits, SimulatedPairs(KEYS, QUIET, rng)).red for _ in range(300))
     assert red <= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cases", "sigma", "others"),
+    [(30, 0.05, 0.01), (12, 0.04, 0.01), (3, 0.04, 0.02), (12, 0.05, 0.05), (1, 0.05, 0.0)],
+)
+def test_a_case_that_is_slower_by_its_limit_passes_as_rarely_as_is_claimed_however_quiet_the_others_are(
+    cases: int, sigma: float, others: float
+) -> None:
+    rng, suites, claimed = np.random.default_rng(70), 1500, PairedRule().pass_level
+    keys = KEYS[:cases]
+    noise = np.array([sigma, *[others] * (cases - 1)])
+    effects = np.array([np.log1p(LIMIT), *[0.0] * (cases - 1)])
+
+    def take(asked: Sequence[str], pairs: int) -> Floats:
+        places = [keys.index(key) for key in asked]
+        return effects[places, None] + noise[places, None] * rng.standard_normal((len(places), pairs))
+
+    passed = sum(judge_pairs(dict.fromkeys(keys, LIMIT), take).words[0] == "PASS" for _ in range(suites)) / suites
+    print(f"one of {cases} cases at its limit, sigma {sigma:.0%}, others {others:.0%}: PASS in {passed:.1%}")
+    assert passed <= claimed + 2.5 * np.sqrt(claimed * (1 - claimed) / suites)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sigma", [0.02, 0.024, 0.03, 0.05])
+def test_where_pairs_last_hardly_an_unchanged_suite_is_left_open_or_red(sigma: float) -> None:
+    rng, suites, keys = np.random.default_rng(80), 150, KEYS[:12]
+    found = [
+        judge_pairs(dict.fromkeys(keys, LIMIT), lambda asked, n: rng.normal(0.0, sigma, (len(asked), n)))
+        for _ in range(suites)
+    ]
+    left, red = sum("INCONCLUSIVE" in one.words for one in found), sum(one.red for one in found)
+    print(f"12 unchanged cases, sigma {sigma:.1%}: {left} of {suites} suites with a case left open, {red} red")
+    assert left <= 0.12 * suites and red <= suites // 100
 
 
 def test_pairs_of_recorded_steps_favour_no_side_and_do_not_alias_with_their_period() -> None:

@@ -72,7 +72,7 @@ def test_kernels_that_end_alike_are_told_apart_in_one_gate(tmp_path: Path, code:
     suites = [suite_of(side).replace("cache: warm", "cache: warm, timeout_s: 15") for side in (base, head)]
     folder = repository(tmp_path / "repo", {"sim_kernels.py": plugin(base), "suite.yaml": suites[0]})
     write(folder, {"sim_kernels.py": plugin(head), "suite.yaml": suites[1]})
-    told = Told(folder, *PAIRED.split(), "--json")
+    told = Told(folder, *PAIRED.split(), "--max-minutes", "60", "--json")  # noisy kernels take 176 s a pair
     mistakes = [text for name, row in rows.items() for text in told.mistakes(row, f"{name} ")]
     assert (mistakes, told.code) == ([], code), told.stderr
     assert mixed.says in told.document["summary"]

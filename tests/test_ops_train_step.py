@@ -113,6 +113,7 @@ def test_it_tells_parts_of_time_and_memory_and_the_loss_after_some_steps() -> No
         *(("peak_memory", kind) for kind in ("parameters", "gradients", "optimizer", "activations", "other")),
     }
     assert all(v > 0 for k, v in told.items() if k[0] == "time")
+    assert told["parts_over_step"] > 0, "against steps that no mark disturbs"
     assert told["loss_after"] < float(first[0])
     memory = sum(v for k, v in told.items() if k[0] == "peak_memory")
     predicted = train_step.predicted_memory(SMALL, "eager")

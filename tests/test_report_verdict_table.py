@@ -8,10 +8,11 @@ from subprocess import CompletedProcess
 
 import pytest
 from example_runs import OP, STEADY, make_suite, stored_run
+from gate_outcomes import outcome
 
 from llmbench.analyze.stored import Outcome
 from llmbench.analyze.verdict import Verdict
-from llmbench.report.verdict_table import Group, groups
+from llmbench.report.verdict_table import Group, groups, summary
 from llmbench.suite.catalog import ImplSpec
 
 Command = Callable[..., "CompletedProcess[str]"]
@@ -84,3 +85,9 @@ def test_what_the_gate_could_see_is_one_line_so_that_a_weak_pass_is_seen(llmbenc
     args = ("gate", "stored", "slow", "--baseline", "base")
     assert json.loads(llmbench(*args, "--json", rc=1).stdout)["detectable"] is None
     assert "detectable effect" not in llmbench(*args, rc=1).stdout
+
+
+def test_a_gate_that_timed_nothing_does_not_say_that_it_counts_as_a_pass() -> None:
+    nothing = replace(outcome(["INCONCLUSIVE"]), exit_code=5, inconclusive="pass")
+    assert summary(nothing) == "1 INCONCLUSIVE: exit 5, nothing was timed"
+    assert summary(replace(nothing, inconclusive="fail")) == "1 INCONCLUSIVE: exit 5, inconclusive"

@@ -1,5 +1,6 @@
 """Pairs of real processes on the simulated device: both layouts, what a pair costs that fails, the exact tier."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -8,18 +9,20 @@ from random import Random
 from typing import cast
 
 import numpy as np
+import psutil
 import pytest
 from paired_repository import SIMULATED, simulated_repository, write
 
+from llmbench.run.local import WorkerDied
 from llmbench.run.lock import DeviceLock
 from llmbench.run.paired.cores import Cores, cores_for
 from llmbench.run.paired.pair import Plan, Setting, measure_pair
-from llmbench.run.paired.process import Crew, SideBroken
+from llmbench.run.paired.process import Crew, NotStarted, SideBroken
 from llmbench.run.paired.source import Source
-from llmbench.run.paired.subject import Asked, open_sides
+from llmbench.run.paired.subject import Asked, Sides, open_sides
 from llmbench.run.paired.tier import Tier, look_at
 from llmbench.run.paired.turns import QUADS, SIDES
-from llmbench.run.protocol import Offer, Offered
+from llmbench.run.protocol import Hello, Offer, Offered
 from llmbench.suite.case import Case, expand
 from llmbench.suite.load import parse, resolve
 from llmbench.suite.suite import Suite
@@ -134,19 +137,25 @@ def test_pairs_in_both_layouts_hold_every_block_of_every_case(bench: Bench, die:
     assert left == {p.key for p in bench.plans} - {loss.key} and len(left) == 3
 
 
-def test_a_source_gives_a_column_a_pair_and_none_when_the_time_is_up(bench: Bench, die: Path) -> None:
+def test_a_source_gives_a_column_a_pair_and_none_when_the_time_is_up(
+    bench: Bench, die: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def source(setting: Setting) -> Source:
         plans = {p.key: p for p in bench.plans}
         return Source(bench.crew, setting, plans, "both", "point", Random(3), lambda text: None)
 
     keys = [p.key for p in bench.plans]
+    firsts: list[str] = []
+    start = bench.crew.pair
+    monkeypatch.setattr(bench.crew, "pair", lambda first: (firsts.append(first), start(first))[1])
     given = source(bench.setting)
     d_CP = given.take(keys, 3)
+    assert firsts in (["base", "head", "head"], ["head", "base", "base"])
     assert d_CP.shape == (4, 3) and bool(np.isfinite(d_CP).all()) and float(np.abs(d_CP).max()) < 0.02
     assert len({round(float(d), 12) for d in d_CP.ravel()}) == 12, "pairs are fresh: none is like another"
     alone = given.alone(keys[:2], 1)
-    assert alone.shape == (2, 1) and all(b.alone for b in given.blocks if b.look == 2)
-    assert not any(b.alone for b in given.blocks if b.look == 1) and (given.pairs, given.looks) == (4, 2)
+    assert alone.shape == (2, 1) and all(b.alone for b in given.blocks if b.look == -1)
+    assert not any(b.alone for b in given.blocks if b.look == 1) and (given.pairs, given.looks) == (4, 1)
     spent = source(replace(bench.setting, deadline=0.0))
     assert spent.take(keys, 3).shape == (4, 0) and spent.spent
 
@@ -177,6 +186,75 @@ def test_a_side_that_does_not_import_is_named_and_the_other_one_ended(
             crew.pair()
         assert list(broken.value.why) == ["head"] and "ValueError: not today" in broken.value.why["head"]
         assert not crew.up
+
+
+@dataclass
+class Stub:
+    """A worker that greets, or ends before it does."""
+
+    end: WorkerDied | None
+
+    def greeting(self, *, within_s: float) -> Hello:
+        if self.end is not None:
+            raise self.end
+        return cast(Hello, None)
+
+    def kill(self) -> None:
+        """Nothing is there to be killed."""
+
+
+SIGKILLED, EXITED = WorkerDied(-9, ""), WorkerDied(7, "some output")
+NO_PLUGIN = WorkerDied(2, "llmbench: plugin 'sim_kernels' cannot be loaded: ValueError: not now")
+
+
+@pytest.mark.parametrize(
+    ("head", "error", "why"),
+    [
+        ([SIGKILLED, None, None], None, "head: a process did not start (killed by SIGKILL): another one was started"),
+        ([SIGKILLED, SIGKILLED], NotStarted, "killed by SIGKILL, in two tries"),
+        ([SIGKILLED, EXITED], SideBroken, "head: some output"),
+        ([EXITED], SideBroken, "head: some output"),
+        ([None, EXITED, None], None, "head: a process did not start (exited with code 7; last output: some output)"),
+        ([NO_PLUGIN], SideBroken, "head: plugin 'sim_kernels' cannot be loaded: ValueError: not now"),
+        ([None, NO_PLUGIN, NO_PLUGIN], NotStarted, "exited with code 2; last output: llmbench: plugin 'sim_kernels'"),
+    ],
+)
+def test_what_a_process_that_does_not_start_is_put_down_to(
+    monkeypatch: pytest.MonkeyPatch, head: list[WorkerDied | None], error: type[Exception] | None, why: str
+) -> None:
+    """How processes of the head end before they greet, one after the other; two pairs of fresh ones are wanted."""
+    ends = {"head": iter(head), "base": iter([None, None])}
+    monkeypatch.setattr(Crew, "_worker", lambda crew, side: Stub(next(ends[side])))
+    monkeypatch.setattr(Sides, "of", lambda sides, name: name)
+    sides, notes = object.__new__(Sides), list[str]()
+    crew = Crew(sides, "cpu", (), Path(), None, cast(DeviceLock, NoLock()), notes.append)
+    if error is None:
+        assert len({crew.pair().head.number, crew.pair().head.number}) == 2
+        assert len(notes) == 1 and notes[0].startswith(why)
+        return
+
+    def all_tries() -> None:
+        for _ in head:
+            crew.pair()
+            crew.drop()
+
+    with pytest.raises(error, match=re.escape(why)) as raised:
+        all_tries()
+    assert getattr(raised.value, "side", "head") == "head" and not crew.up
+
+
+def test_each_side_has_extensions_of_its_own_over_all_pairs(bench: Bench) -> None:
+    """torch.utils.cpp_extension finds what it built by name: the head would run the base's kernels."""
+    bench.crew.drop()
+    seen = []
+    for _ in range(2):
+        pair = bench.crew.pair()
+        seen.append([psutil.Process(p.worker.pid).environ()["TORCH_EXTENSIONS_DIR"] for p in pair])
+        bench.crew.drop()
+    (base, head), again = seen
+    assert again == [base, head] and base != head and len(base) == len(head)
+    trees = [side.path for side in (bench.crew.sides.base, bench.crew.sides.head)]
+    assert [Path(base).parent, Path(head).parent] == [tree.parent for tree in trees if tree is not None]
 
 
 def test_workers_and_parent_have_cores_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

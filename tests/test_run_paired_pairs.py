@@ -1,6 +1,7 @@
 """From blocks to the value of a pair, and blocks on disk: what does not count is kept and left out."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 
+from llmbench.analyze.paired import Decision, Judged, PairedRule, judge_pairs
 from llmbench.errors import RunError
-from llmbench.run.paired.guard import suspicious
+from llmbench.run.paired.guard import Faults, confirmed_alone, suspicious
 from llmbench.run.paired.quantile import logs_of, ratio_of
 from llmbench.run.paired.source import Replay
+from llmbench.run.paired.turns import SIDES
 from llmbench.store.pairs import PAIRS, PairBlock, read_pairs, write_pairs
 from llmbench.store.record import SideName
 
@@ -84,6 +88,68 @@ def test_another_file_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / PAIRS).write_bytes(b"nothing")
     with pytest.raises(RunError, match="not readable as pairs"):
         read_pairs(tmp_path)
+
+
+def test_what_was_measured_again_alone_is_told_by_those_pairs() -> None:
+    judged = judge_pairs({"a": 0.03}, lambda cases, pairs: np.full((1, pairs), 0.1))
+    found = judged.decisions["a"]
+    assert found.word == "REGRESSED" and found.questions == (2,)
+    told = confirmed_alone(found, Faults(0.0, 3000.0), lambda key: judged)
+    assert told.questions == (-2,) and "again, alone in its processes: ratio 1.105" in told.reason
+
+
+def test_a_replay_leaves_out_what_the_guard_measured_in_between() -> None:
+    blocks = [block(side, [1.0], case="a", look=1) for side in SIDES]
+    blocks += [block(side, [1.0], case="b", look=1) for side in SIDES]
+    blocks += [block(side, [3.0], case="a", look=look, pair=1 - look) for look in (-1, -2) for side in SIDES]
+    blocks += [block("base", [1.0], case="b", look=2, pair=9), block("head", [2.0], case="b", look=2, pair=9)]
+    replay = Replay(blocks)
+    replay.take(["a", "b"], 8)
+    np.testing.assert_allclose(np.exp(replay.take(["b"], 8)), [[2]])
+
+
+def noisy(limits: dict[str, float], budget: int) -> tuple[list[tuple[int, int]], dict[str, Decision], Judged]:
+    """Looks (cases, pairs) and decisions of a suite with `slow`, twice as slow, and others too noisy to pass; the guard
+    doubts `slow` and measures it alone, within a budget of so many pairs."""
+    dice, asked, told, left = np.random.default_rng(1), [], {}, [budget]
+
+    def take(cases: Sequence[str], pairs: int) -> NDArray[np.float64]:
+        asked.append((len(cases), pairs))
+        pairs = min(pairs, left[0])
+        left[0] -= pairs
+        shift = np.array([np.log(2) if c == "slow" else 0.0 for c in cases])
+        sigma = np.array([0.01 if c == "slow" else 0.3 for c in cases])
+        return shift[:, None] + sigma[:, None] * dice.standard_normal((len(cases), pairs))
+
+    def alone(key: str) -> Judged:
+        return judge_pairs({key: limits[key]}, take, rule=PairedRule(spare_pairs=0))
+
+    def guard(judged: Judged) -> None:
+        told["slow"] = confirmed_alone(judged.decisions["slow"], Faults(0.0, 3000.0), alone)
+
+    judged = judge_pairs(limits, take, rule=PairedRule(screen_level=1e-4), before_spare=guard)
+    return asked, told, judged
+
+
+LIMITS = {"slow": 0.03, **{f"n{i}": 0.03 for i in range(9)}}
+
+
+def test_the_guard_measures_before_the_left_over_budget_is_spent() -> None:
+    asked, told, judged = noisy(LIMITS, 100)
+    assert asked[:4] == [(10, 8), (1, 24), (1, 8), (1, 24)]
+    assert asked[4][0] > 1 and judged.words[0] == "REGRESSED", "then the others have what is left"
+    assert (
+        told["slow"].word == "REGRESSED" and "so it was measured again, alone in its processes" in told["slow"].reason
+    )
+
+
+def test_without_pairs_left_for_the_guard_the_verdict_stands_and_says_so() -> None:
+    _, told, _ = noisy(LIMITS, 34)
+    assert told["slow"].word == "REGRESSED" and told["slow"].pairs.confirm == 24
+    assert told["slow"].reason.endswith(
+        "0 page faults a call in base, 3e+03 in head, but the budget was spent before it was measured again, "
+        "alone: this may be its heap's doing"
+    )
 
 
 def test_page_faults_are_suspicious_where_they_could_make_up_for_the_margin() -> None:

@@ -1,6 +1,8 @@
 """The two sides: revisions and their trees, where the subject lies, and what the messages say."""
 
 import hashlib
+import os
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,8 +13,10 @@ from paired_repository import simulated_repository as simulated
 
 from llmbench.errors import MachineError, UsageError
 from llmbench.run.paired.loaded import loaded_sources
-from llmbench.run.paired.repository import Repository, repository_of
+from llmbench.run.paired.repository import PREFIX, Repository, repository_of
+from llmbench.run.paired.seen import Seen
 from llmbench.run.paired.subject import KERNELS, Asked, Place, open_sides
+from llmbench.run.paired.verdicts import broken, found_of
 from llmbench.run.paired.witness import changed_since, fingerprint, strangers
 from llmbench.run.protocol import Source
 
@@ -63,6 +67,79 @@ def test_a_tree_holds_the_commit_and_leaves_no_trace(
         with pytest.raises(error):
             use()
     assert not (tmp_path / "tree").exists() and worktrees(here) == 1
+
+
+def test_a_worktree_of_the_users_own_whose_folder_is_absent_stays(here: Path, tmp_path: Path) -> None:
+    """As on a disk that is not mounted now."""
+    git(here, "worktree", "add", "-q", "--detach", str(tmp_path / "mine"), "main")
+    (tmp_path / "mine").rename(tmp_path / "elsewhere")
+    with Repository(here).tree(git(here, "rev-parse", "main"), tmp_path / "tree"):
+        assert worktrees(here) == 3
+    assert worktrees(here) == 2
+    (tmp_path / "elsewhere").rename(tmp_path / "mine")
+    assert git(tmp_path / "mine", "status", "--porcelain") == ""
+
+
+def test_the_tree_of_a_gate_that_was_killed_is_forgotten_by_the_next(here: Path, tmp_path: Path) -> None:
+    left = tmp_path / f"{PREFIX}abc" / "base" / "tree"
+    git(here, "worktree", "add", "-q", "--detach", str(left), "main")
+    shutil.rmtree(tmp_path / f"{PREFIX}abc")
+    with Repository(here).tree(git(here, "rev-parse", "main"), tmp_path / "tree"):
+        assert worktrees(here) == 2
+    assert worktrees(here) == 1
+
+
+def test_a_look_takes_no_lock(here: Path) -> None:
+    """Who works in the repository meanwhile would find index.lock."""
+    write(here, {"sim_kernels.py": SIMULATED})  # the same, but newer: a status would like to note that
+    index = here / ".git" / "index"
+    before = index.read_bytes()
+    os.utime(here / "sim_kernels.py", (1e9, 1e9))
+    assert not Repository(here).is_dirty() and index.read_bytes() == before
+
+
+def test_a_repository_of_another_user_is_told_with_what_helps(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    helps = rf"dubious ownership in repository at '{here}'; git config --global --add safe\.directory {here}"
+    with pytest.raises(UsageError, match=helps), open_sides(Asked("suite.yaml", base="main")):
+        pass
+
+
+def test_a_machine_without_git_is_told_so(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(here))
+    with pytest.raises(MachineError, match="git cannot be started"), open_sides(Asked("suite.yaml", base="main")):
+        pass
+
+
+def test_a_git_that_takes_too_long_is_one_message(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmbench.run.paired.repository.TIMEOUT_S", 1e-6)
+    with pytest.raises(MachineError, match=r"git rev-parse .* took longer than 1e-06 s"):
+        Repository(here).head()
+
+
+def test_files_that_no_commit_holds_are_known_for_the_head_alone(here: Path) -> None:
+    write(here, {"helper.py": "", "more/a.py": ""})
+    with open_sides(Asked("suite.yaml", base="main")) as sides:
+        assert sides.head.untracked == ("helper.py", "more/") and sides.head.path is not None
+        assert (sides.head.path / "helper.py").exists()
+    with open_sides(Asked("suite.yaml", base="main", head="feature")) as sides:
+        assert sides.head.untracked == ("helper.py", "more/") and sides.head.path is not None
+        assert not (sides.head.path / "helper.py").exists()
+
+
+def test_a_side_with_submodules_that_does_not_import_is_told_that_a_worktree_has_none(here: Path) -> None:
+    commit(here, {".gitmodules": ""})
+    write(here, {"helper.py": ""})
+    for head, revision, measured in (("feature", "feature", "not in feature, so it is not"), (None, "working", "with")):
+        with open_sides(Asked("suite.yaml", base="main", head=head)) as sides:
+            seen = Seen(Asked("suite.yaml"), sides, here / "results", "suite", "fail")
+            broken(seen, {"head": "no module"})
+            (verdict,) = seen.refused
+            assert verdict.word == "BROKEN" and verdict.reason.startswith(revision)
+            told = "no module; it has submodules (.gitmodules), whose files a worktree of git does not hold"
+            assert verdict.reason.endswith(told if head else ": no module")
+            (warning,) = (w for w in found_of(seen).outcome.warnings if "no commit holds" in w)
+            assert f"helper.py: {measured}" in warning.replace("measured with", "with")
 
 
 def test_hooks_do_not_run_for_a_tree(here: Path, tmp_path: Path) -> None:

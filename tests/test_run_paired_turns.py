@@ -17,6 +17,7 @@ from llmbench.run.paired.turns import (
     order_apart,
     order_of,
     size_of,
+    starts,
 )
 
 KEYS = [f"case {i}" for i in range(6)]
@@ -51,6 +52,18 @@ def test_which_side_begins_is_left_to_chance() -> None:
     orders = [order_of(KEYS[:1], dice) for _ in range(400)]
     for told in (Counter(o.first for o in orders), Counter(o.turns[0].side for o in orders)):
         assert 160 < told["base"] < 240
+
+
+def test_each_side_begins_two_of_four_pairs_and_not_always_the_same_ones() -> None:
+    orders = set()
+    for seed in range(40):
+        firsts = starts(Random(seed))
+        fours = [tuple(next(firsts) for _ in range(4)) for _ in range(6)]
+        assert set(fours) <= QUAD_ORDERS
+        orders.add(tuple(fours))
+    assert len(orders) > 20
+    assert order_of(KEYS, Random(1), first="head").first == "head" != order_of(KEYS, Random(1), first="base").first
+    assert order_apart(KEYS, Random(1), first="head").turns[0].side == "head"
 
 
 def test_sides_that_are_never_up_together_are_four_processes_with_half_of_the_blocks_each() -> None:

@@ -14,6 +14,7 @@ from command_line import llmbench_in
 from torch import Tensor
 
 from llmbench.analyze.stored import gate
+from llmbench.measure.flop import COMPILED
 from llmbench.run.compiled import Compiled, compiled_so_far
 from llmbench.store.origin import read_evidence
 
@@ -200,6 +201,17 @@ def test_graphs_and_breaks_are_those_of_the_case_and_reasons_are_notes(ran: Ran)
     assert not {"graphs", "graph_breaks"} & {metric for metric, _ in ran.values["naive", 1]}
     said = [n for n in ran.notes if n.startswith("graph break of toy_breaks infer: ")]
     assert len(said) == 1 and "torch._dynamo.graph_break()" in said[0]
+
+
+def test_flop_that_ran_are_stored_and_those_of_compiled_code_have_a_reason(ran: Ran) -> None:
+    pairs = 4 * 2 * 16 * 16 * 16  # two products of 16 queries, 16 keys and 16 numbers, in two heads
+    for process in (0, 1):
+        for impl in ("sdpa_flash", "naive"):
+            assert ran.values[impl, process]["counted_flop", None] == pairs
+        for impl in ("toy_shy", "toy_breaks", "toy_whole"):
+            assert ("counted_flop", None) not in ran.values[impl, process]
+    for impl in ("toy_breaks", "toy_whole"):
+        assert ran.notes.count(f"counted_flop of {impl} infer not recorded: {COMPILED}") == 1
 
 
 def test_energy_of_a_device_without_a_counter_is_said_once_for_all(ran: Ran) -> None:

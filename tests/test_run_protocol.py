@@ -26,11 +26,13 @@ from llmbench.run.protocol import (
     Telemetry,
     Unit,
     UnitDone,
+    Watched,
     Way,
     decode,
     encode,
 )
 from llmbench.store.record import Measurement, Record
+from llmbench.store.sentinels import Visit
 from llmbench.suite.case import Case
 from llmbench.suite.catalog import Catalog, DeviceSpec
 from llmbench.suite.suite import Measure
@@ -47,6 +49,7 @@ MESSAGES: tuple[Message, ...] = (
     Found(Record("c" * 16, 2, "crashed", why='killed by SIGSEGV\nwith "quotes" and \u2028 \U0001f525')),
     Found(Record("c" * 16, 2, "ok", measurements=[Measurement("time", 0.1, samples=[0.1], sample_t_ns=[2**62])])),
     Telemetry([{"t_ns": 2**62, "power_w": 71.5, "throttle_names": None, "other_processes": 0}]),
+    Watched((Visit("gemm", 1, "640 x 640 float32", (3.4e-3, 3.5e-3)), Visit("copy", 1, "32 MiB", ())), 1.8e9),
     UnitDone("p" * 16, 2, 1.5, {"time": 1.0}),
     Offer(),
     Offered(Catalog(DeviceSpec("cpu", "cpu", "EPYC"), (), {"torch": "2.6"})),
@@ -58,6 +61,7 @@ MESSAGES: tuple[Message, ...] = (
     BlockDone("c" * 16, [], [], [], record=Record("c" * 16, 3, "error", why="boom")),
     Release("c" * 16),
     Sources(("/repo",), ("my_ops",)),
+    Sources((), (), installed=True),
     Loaded((Source("my_ops", "/repo/my_ops.py", "ab12"),)),
 )
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from example_runs import STEADY, make_suite, stored_run
 
-from llmbench.errors import RunError, UsageError
+from llmbench.errors import MachineError, RunError, UsageError
 from llmbench.store.baselines import MARKER, Store, find_store, open_store
 from llmbench.store.entry import folder_of, segments
 from llmbench.store.origin import read_evidence
@@ -266,3 +266,18 @@ def test_of_a_long_history_the_ends_are_read(tmp_path: Path, run: Callable[..., 
 def test_the_marker_says_what_the_folder_is(tmp_path: Path, run: Callable[..., Path]) -> None:
     add(open_store(str(tmp_path / "store")), run())
     assert json.loads((tmp_path / "store" / MARKER).read_text()) == {"schema": "llmbench.baselines/1"}
+
+
+def test_a_place_that_breaks_off_while_an_entry_is_read_is_one_message(
+    run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store((tmp_path / "store").as_uri())
+    entry = store.add(run(), by="me", why=None)
+
+    def broken(*args: Any, **more: Any) -> bytes:
+        raise RuntimeError("the endpoint went away")
+
+    monkeypatch.setattr("fsspec.implementations.local.LocalFileOpener.read", broken)
+    for read in (store.entries, lambda: store.evidence(entry)):
+        with pytest.raises(MachineError, match=r"\.parquet: cannot be read: the endpoint went away"):
+            read()

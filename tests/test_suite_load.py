@@ -1,5 +1,6 @@
 """YAML to Suite: what a suite means, and the whole message for each way to get it wrong."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +10,14 @@ from suite_catalog import A100, CPU, H100, IMPLS, SHIPPED
 
 from llmbench.codec import from_plain
 from llmbench.errors import SuiteError, UsageError
+from llmbench.metrics import METRICS
 from llmbench.suite.bundled import bundled, bundled_suites, find, names
 from llmbench.suite.case import expand
 from llmbench.suite.catalog import Catalog
 from llmbench.suite.load import canonical, load, parse, read, resolve
 from llmbench.suite.narrow import quick, suite_filter
-from llmbench.suite.spec import json_schema, size_bytes
-from llmbench.suite.suite import Measure, Suite
+from llmbench.suite.spec import GateCaseSpec, GateSpec, json_schema, size_bytes
+from llmbench.suite.suite import GateCase, Measure, Suite
 
 SHAPE = "op: attention\nfixed: {seq_len: 128, num_heads: 8, num_kv_heads: 2, head_dim: 64}\n"
 KNOWN = ", ".join(names())
@@ -285,6 +287,42 @@ MALFORMED = {
         "s.yaml:3:8: gate.sm_clock cannot be a gate; neither more nor less of it is better",
     ),
     "gate_negative": (SHAPE + "gate: {time: -0.1}\n", "s.yaml:3:14: gate.time is -0.1; wanted a fraction, 0 or more"),
+    "gate_case_metric": (
+        SHAPE + "gate: {cases: [{match: {impl: naive}, tme: 0.1}]}\n",
+        "s.yaml:3:39: gate.cases[0].tme is not a metric; did you mean 'time'?",
+    ),
+    "gate_case_nobetter": (
+        SHAPE + "gate: {cases: [{match: {impl: naive}, graphs: none}]}\n",
+        "s.yaml:3:39: gate.cases[0].graphs cannot be a gate; neither more nor less of it is better",
+    ),
+    "gate_case_limit": (
+        SHAPE + "gate: {cases: [{match: {impl: naive}, time: never}]}\n",
+        "s.yaml:3:45: gate.cases[0].time is 'never'; wanted a fraction, 0 or more, or none",
+    ),
+    "gate_case_empty": (
+        SHAPE + "gate: {cases: [{match: {impl: naive}, why: slow}]}\n",
+        "s.yaml:3:16: gate.cases[0] sets no limit; wanted at least one, such as time: 0.1",
+    ),
+    "gate_case_everywhere": (
+        SHAPE + "gate: {cases: [{time: 0.1}]}\n",
+        "s.yaml:3:16: gate.cases[0] has no key 'match', which it needs",
+    ),
+    "gate_case_key": (
+        SHAPE + "gate: {cases: [{match: {imp: naive}, time: 0.1}]}\n",
+        "s.yaml:3:25: gate.cases[0].match.imp is not a parameter, axis, impl or phase here; did you mean 'impl'?",
+    ),
+    "gate_case_value": (
+        SHAPE + "gate: {cases: [{match: {seq_len: [128, 64]}, time: 0.1}]}\n",
+        "s.yaml:3:40: gate.cases[0].match.seq_len[1] is 64, which this suite does not have; known: 128",
+    ),
+    "gate_case_twice": (
+        SHAPE + "gate: {cases: [{match: {impl: [naive, naive]}, time: 0.1}]}\n",
+        "s.yaml:3:39: gate.cases[0].match.impl[1] repeats 'naive' of gate.cases[0].match.impl[0]",
+    ),
+    "gate_case_overlay": (
+        SHAPE + "on:\n  cuda:\n    gate: {cases: [{match: {phase: bwd}, time: 0.1}]}\n",
+        "s.yaml:5:36: on.cuda.gate.cases[0].match.phase is 'bwd', which this suite does not have; did you mean 'fwd'?",
+    ),
     "seed": (SHAPE + "seed: -1\n", "s.yaml:3:7: seed is -1; wanted an integer, 0 or more"),
     "plugin": (
         SHAPE + "plugins: ['../evil.py']\n",
@@ -348,13 +386,13 @@ def test_every_key_is_read() -> None:
     full = suite(
         SHAPE + "axes: {size: {one: {batch: 1}, two: {batch: 2}}}\nimpls: [flex, naive]\nphases: [bwd]\n"
         "baseline: {size: one}\nskip: [{match: {size: [two], impl: naive}, why: slow}]\nprobes: [power]\n"
-        "measure: {max_s: 2, memory_limit: 2 GiB, cache: warm, threads: 3}\n"
+        "measure: {max_s: 2, memory_limit: 2 GiB, cache: warm, threads: 3, sentinels: false}\n"
         "gate: {time: 0.1}\nseed: 0x10\nplugins: [a.b:c]\n"
     )
     assert full.impls == ("flex", "naive")
     assert full.baseline == {"size": "one"}
     assert full.skip[0].match == {"size": ("two",), "impl": ("naive",)}
-    assert full.measure == Measure(max_s=2.0, memory_limit=2 << 30, cache="warm", threads=3)
+    assert full.measure == Measure(max_s=2.0, memory_limit=2 << 30, cache="warm", threads=3, sentinels=False)
     assert (full.gate, full.seed, full.plugins, full.probes) == ({"time": 0.1}, 16, ("a.b:c",), ("power",))
 
 
@@ -393,6 +431,40 @@ def test_skip_of_the_base_may_match_nothing_under_an_overlay() -> None:
         "skip: [{match: {seq_len: 128}, why: long}]\non:\n  cpu: {axes: {seq_len: [16]}}\n"
     )
     assert suite(text).skip[0].match == {"seq_len": (128,)}
+
+
+GATED = (
+    SHAPE
+    + "gate:\n  time: 0.03\n  cases:\n    - {match: {impl: naive, seq_len: 128}, time: 0.1, why: short}\n"
+    + "    - {match: {phase: fwd}, time: none, launches: 0}\non:\n  cuda: {gate: {peak_memory: 0.01}}\n"
+)
+
+
+def test_limits_of_some_cases_are_read_in_their_order() -> None:
+    found = suite(GATED)
+    assert found.gate == {"time": 0.03}
+    assert found.gate_cases == (
+        GateCase({"impl": ("naive",), "seq_len": (128,)}, {"time": 0.1}, "short"),
+        GateCase({"phase": ("fwd",)}, {"time": None, "launches": 0.0}),
+    )
+    assert from_plain(Suite, json.loads(json.dumps(canonical(found)))) == found
+
+
+def test_an_overlay_replaces_the_gate_whole_its_cases_included() -> None:
+    found = suite(GATED, H100)
+    assert (found.gate, found.gate_cases) == ({"peak_memory": 0.01}, ())
+
+
+def test_a_limit_of_the_base_may_match_nothing_under_an_overlay() -> None:
+    text = (
+        "op: attention\naxes: {seq_len: [64, 128]}\nfixed: {num_heads: 2, num_kv_heads: 1, head_dim: 32}\n"
+        "gate: {cases: [{match: {seq_len: 128}, time: 0.1}]}\non:\n  cpu: {axes: {seq_len: [16]}}\n"
+    )
+    assert suite(text).gate_cases[0].match == {"seq_len": (128,)}
+
+
+def test_no_metric_has_the_name_of_a_key_of_the_gate() -> None:
+    assert not METRICS.keys() & {*GateSpec.model_fields, *GateCaseSpec.model_fields}
 
 
 def test_bundle_label_that_leaves_out_a_defaulted_parameter_takes_the_default() -> None:
@@ -498,7 +570,7 @@ def test_quick_keeps_the_ends_and_the_baseline() -> None:
     )
     reduced = quick(suite(text))
     assert [v.params["batch"] for v in reduced.axes[0].values] == [1, 3, 5]
-    assert reduced.measure == Measure(max_s=0.05, processes=1, min_samples=6)
+    assert reduced.measure == Measure(max_s=0.05, processes=1, min_samples=6, sentinels=False)
     assert quick(suite(SHAPE + "measure: {max_s: 0.01}\n")).measure.max_s == 0.01
 
 
@@ -518,10 +590,23 @@ def test_schema_describes_every_key_and_closes_every_mapping() -> None:
         "op", "impls", "baseline", "phases", "axes", "fixed", "skip", "on", "measure", "probes", "gate", "seed",
         "plugins",
     }  # fmt: skip
-    assert set(schema["$defs"]) == {"PartSpec", "SkipSpec", "MeasureSpec"}
+    assert set(schema["$defs"]) == {"PartSpec", "SkipSpec", "MeasureSpec", "GateSpec", "GateCaseSpec"}
     for part in (schema, *schema["$defs"].values()):
         assert part["additionalProperties"] is False
         assert _described(part)
+
+
+def test_schema_lists_the_metrics_that_can_be_gated_and_takes_none_for_some_cases() -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    validator = jsonschema.Draft202012Validator(json_schema())
+    case = {"match": {"impl": "naive"}, "time": "none", "launches": 0, "why": "short"}
+
+    def errors(gate: dict[str, object]) -> int:
+        return len(list(validator.iter_errors({"op": "attention", "gate": gate})))
+
+    assert not errors({"time": 0.03, "cases": [case]})
+    wrong = [{"tme": 1}, {"time": "none"}, {"graphs": 0}, {"cases": [{"time": 1}]}, {"cases": [{**case, "time": "no"}]}]
+    assert [errors(gate) > 0 for gate in wrong] == [True] * len(wrong)
 
 
 def test_schema_with_a_catalog_lists_names() -> None:

@@ -1,6 +1,6 @@
 """Two runs side by side: cases matched by identity, never by name; what changed, worst first."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -8,6 +8,7 @@ from llmbench.analyze.change import DETERMINISTIC, Basis, Change, change
 from llmbench.analyze.conditions import Conditions, conditions_of, moved_together, notes, weaknesses
 from llmbench.analyze.facts import Facts
 from llmbench.analyze.labels import facts_by_case, label
+from llmbench.analyze.limits import ALWAYS, Limits, named_facts
 from llmbench.analyze.stats import TAU
 from llmbench.analyze.summary import Line, Summary, summarise
 from llmbench.errors import UsageError
@@ -16,9 +17,6 @@ from llmbench.store.origin import Evidence
 from llmbench.store.query import Row
 from llmbench.store.runs import Header, Load
 from llmbench.suite.catalog import Scalar
-
-ALWAYS = ("time", "peak_memory")
-"""Metrics that are compared and gated whatever a suite's `gate` names."""
 
 STILL = 0.005  # a change below is none, however narrow its interval: common drift of the device between two runs
 
@@ -126,14 +124,12 @@ def compare(a: Evidence, b: Evidence, *, names: tuple[str, str] = ("A", "B")) ->
     `names` is what warnings and notes call the sides.
     """
     one, other = _Measured.of(a), _Measured.of(b)
-    gates = [a.run.manifest.header.suite.gate, b.run.manifest.header.suite.gate]
-    limits = {**gates[0], "time": TAU, **gates[1]}
-    named = {*ALWAYS, *gates[0], *gates[1]}
-    wanted = named | DETERMINISTIC
-    taus = {m: max(TAU, limits.get(m, TAU)) if m in DETERMINISTIC else limits[m] for m in METRICS if m in wanted}
+    gates = [Limits(e.run.manifest.header.suite.gate, e.run.manifest.header.suite.gate_cases) for e in (a, b)]
+    named = {*ALWAYS, *gates[0].metrics, *gates[1].metrics}
+    limits = Limits({**gates[0].shares, "time": TAU, **gates[1].shares}, gates[1].cases)
     first = {key: rows[0] for key, rows in {**other.rows, **one.rows}.items()}
     facts = facts_by_case(first, b.run.manifest.header.suite)
-    pairs = [_pair(key, facts[key], one, other, taus, named, names) for key in first]
+    pairs = [_pair(key, facts[key], one, other, limits, named, names) for key in first]
     pairs.sort(key=_pressing)
     sides = side_of(a), side_of(b)
     weak = [
@@ -210,12 +206,15 @@ def side_of(evidence: Evidence) -> Side:
 
 
 def _pair(
-    key: str, facts: dict[str, Scalar], one: _Measured, other: _Measured, taus: Mapping[str, float],
+    key: str, facts: dict[str, Scalar], one: _Measured, other: _Measured, limits: Limits,
     named: Collection[str], names: tuple[str, str],
 ) -> Pair:  # fmt: skip
     """`named`: the metrics that tell something even where one side alone has them."""
     line_a, line_b = one.lines.get(key), other.lines.get(key)
     rows_a, rows_b = one.rows.get(key, []), other.rows.get(key, [])
+    shares = limits.of(named_facts((rows_b or rows_a)[0])).shares
+    wanted = [name for name in METRICS if name in named or name in DETERMINISTIC]
+    taus = {m: max(TAU, shares.get(m, TAU)) if m in DETERMINISTIC else shares.get(m, TAU) for m in wanted}
     changes: list[Change] = []
     if line_a is not None and line_b is not None and line_a.status == line_b.status == "ok":
         found = (change(name, _whole(rows_a, name), _whole(rows_b, name)) for name in taus)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from llmbench.analyze.stats import noise_limit
+from llmbench.analyze.limits import noise_limits
 from llmbench.store.query import Row, Run
 from llmbench.suite.catalog import Scalar
 from llmbench.suite.suite import Suite
@@ -125,6 +125,11 @@ def _names(suite: Suite) -> list[str]:
     return list(dict.fromkeys([*(a.name for a in suite.axes), *(p.name for p in suite.op.params)]))
 
 
+def _noise_text(suite: Suite) -> str:
+    """`±3%`, or `±3% to ±10%` where cases have limits of their own."""
+    return " to ".join(f"±{limit:.0%}" for limit in dict.fromkeys(noise_limits(suite)))
+
+
 def _warnings(run: Run, flagged: Mapping[str, int]) -> Iterable[str]:
     """What makes the numbers weaker than they look, most important first."""
     header = run.manifest.header
@@ -135,7 +140,7 @@ def _warnings(run: Run, flagged: Mapping[str, int]) -> Iterable[str]:
     if header.code.dirty:
         yield "uncommitted changes were measured: the commit does not name this code"
     texts = {
-        "noisy": f"an interval wider than ±{noise_limit(header.suite):.0%} of the median, too wide to decide on",
+        "noisy": f"an interval wider than {_noise_text(header.suite)} of the median, too wide to decide on",
         "few_samples": "fewer than six samples, so no interval",
         "throttled": "samples taken while the device was throttled",
         "drift": "a time that changed while it was sampled",

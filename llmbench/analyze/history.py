@@ -17,7 +17,9 @@ import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 
 from llmbench.analyze.change import POWER
-from llmbench.analyze.noise import LEAST_ERROR, Noise, noise_of, steadiness
+from llmbench.analyze.common_mode import Following, Spread, followings
+from llmbench.analyze.noise import LEAST_ERROR, Noise
+from llmbench.analyze.pace import Pace, no_pace
 from llmbench.store.past import FIRST, Levels
 
 MIN_RUNS = 10  # in a segment; below, its spread is a guess: of three runs it is off by a factor of two in one of four
@@ -30,6 +32,8 @@ BEYOND = 1.5
 """Where a history has runs further from the others than normal noise has, a run must be so many times as far as they:
 of Student's t with 4 degrees of freedom, one in five of what is farther than all before is as far as that."""
 
+PACED = frozenset({"time", "compile_time"})  # metrics that a slower machine makes longer
+
 Key = tuple[str, str]  # case, metric
 _Reals = npt.NDArray[np.float64]
 
@@ -38,7 +42,9 @@ _Reals = npt.NDArray[np.float64]
 class Standing:
     """One metric of one case in its history; `usual` and `seen` in the unit of the metric, geometric means.
 
-    Without errors and probabilities where the history is too young. `error`: of log(seen / usual), if nothing changed.
+    Without errors and probabilities where the history is too young. `error`: of the log of the ratio, if nothing
+    changed. `follows`: the sentinel that the case follows, by its history; `usual` is what it takes at the usual pace
+    of the machine, `moved` how much longer that sentinel took in this run than usual, which the ratio does not hold.
     """
 
     runs: int
@@ -52,11 +58,13 @@ class Standing:
     less: float | None = None  # of so little or less
     crept: float | None = None  # the latest runs, this one included, over the first ones
     crept_more: float | None = None  # as `more`, of creeping so far
+    follows: str | None = None
+    moved: float = 1.0
 
     @property
     def ratio(self) -> float:
-        """The run over what is usual."""
-        return self.seen / self.usual
+        """The run over what is usual, at the pace that the machine had."""
+        return self.seen / self.usual / self.moved
 
     @property
     def limit(self) -> float | None:
@@ -119,12 +127,16 @@ class _Test(NamedTuple):
     freedoms: _Reals
 
 
-def standings(past: Sequence[Levels], head: Levels, metrics: Collection[str]) -> dict[Key, Standing]:
+def standings(
+    past: Sequence[Levels], head: Levels, metrics: Collection[str], pace: Pace | None = None
+) -> dict[Key, Standing]:
     """Where the run `head` stands among the runs of `past`, in their order, for every case that both have.
 
-    A metric of a case with a value that is not positive is left out: it has no logarithm.
+    A metric of a case with a value that is not positive is left out: it has no logarithm. `pace`: of the machine in
+    these runs, by which times are corrected where their history follows it.
     """
     tables = {metric: _table(past, head, metric) for metric in metrics}
+    unwatched = no_pace(len(past))
     found = {
         (case, metric): Standing(int(n), int(processes), math.exp(usual), math.exp(seen))
         for metric, table in tables.items()
@@ -137,12 +149,17 @@ def standings(past: Sequence[Levels], head: Levels, metrics: Collection[str]) ->
     for metric, table in tables.items():
         ripe = table.of(table.counts >= MIN_RUNS)
         if ripe.cases:
-            tested |= _tested(metric, ripe, found, level)
+            for own in followings(ripe.logs, pace if pace and metric in PACED else unwatched, least=MIN_RUNS):
+                tested |= _tested(metric, ripe.of(own.chosen), own, found, level)
     return {**found, **_judged(tested)}
 
 
-def _tested(metric: str, table: _Table, found: Mapping[Key, Standing], level: float) -> dict[Key, _Tested]:
-    jump, creep = _jump(table, level), _creep(table, level)
+def _tested(
+    metric: str, table: _Table, own: Following, found: Mapping[Key, Standing], level: float
+) -> dict[Key, _Tested]:
+    """The cases of the table, which follow the same sentinel or none."""
+    table = table._replace(logs=own.logs, heads=table.heads - own.moved)
+    jump, creep = _jump(table, own, level), _creep(table._replace(logs=own.whole), own.spread, level)
     more, less, crept_more = (
         stdtr(test.freedoms, sign * test.distances / test.errors) for test, sign in ((jump, -1), (jump, 1), (creep, -1))
     )
@@ -150,7 +167,8 @@ def _tested(metric: str, table: _Table, found: Mapping[Key, Standing], level: fl
         (case, metric): _Tested(
             replace(
                 found[case, metric], error=float(jump.errors[i]), freedom=float(jump.freedoms[i]), level=level,
-                crept=math.exp(creep.distances[i]),
+                crept=math.exp(creep.distances[i]), runs=int(table.counts[i]), usual=math.exp(_means(table)[i]),
+                follows=own.name, moved=math.exp(own.moved),
             ),
             float(more[i]), float(less[i]), float(crept_more[i]),
         )
@@ -211,24 +229,25 @@ def _level(values: Sequence[float]) -> float:
     return math.fsum(math.log(v) for v in values) / len(values)
 
 
-def _jump(table: _Table, level: float) -> _Test:
-    """The run against the mean of all before it: a prediction, so that its own noise counts beside that of the mean."""
-    noise = noise_of(table.logs, line=False)
-    error_C = np.sqrt(noise.variances * (table.shares + 1 / table.counts))
-    return _test(table.heads - _means(table), error_C, noise, level)
+def _jump(table: _Table, own: Following, level: float) -> _Test:
+    """The run against the mean of all before it: a prediction, so that its own noise counts beside that of the mean.
+
+    Where cases follow a sentinel, and it is far from where it was, how closely they do counts as well, as the slope of
+    a line through the history would.
+    """
+    error_C = np.sqrt(own.spread.jump.variances * (table.shares + 1 / table.counts + own.reach))
+    return _test(table.heads - _means(table), error_C, own.spread.jump, level)
 
 
-def _creep(table: _Table, level: float) -> _Test:
+def _creep(table: _Table, spread: Spread, level: float) -> _Test:
     """The latest runs, this one included, against the first; noise is what is left beside a steady drift."""
-    noise = noise_of(table.logs, line=True)
     distance_C = np.empty(len(table.cases))
     for i, column_R in enumerate(table.logs.T):
         known = column_R[~np.isnan(column_R)]
         late = known[1 - FIRST :].sum() + table.heads[i]
         distance_C[i] = (late - known[:FIRST].sum()) / FIRST
-    steady = steadiness(table.logs)
-    error_C = np.sqrt(steady * noise.variances * (1 / FIRST + (FIRST - 1 + table.shares) / FIRST**2))
-    return _test(distance_C, error_C, noise, level)
+    error_C = np.sqrt(spread.steady * spread.creep.variances * (1 / FIRST + (FIRST - 1 + table.shares) / FIRST**2))
+    return _test(distance_C, error_C, spread.creep, level)
 
 
 def _test(distance_C: _Reals, error_C: _Reals, noise: Noise, level: float) -> _Test:

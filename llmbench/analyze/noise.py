@@ -26,6 +26,10 @@ class Noise(NamedTuple):
     farthest: float
     values: int
 
+    def of(self, chosen: npt.NDArray[np.bool_]) -> "Noise":
+        """That of the cases that are chosen, as it is among all of them."""
+        return self._replace(variances=self.variances[chosen], freedoms=self.freedoms[chosen])
+
 
 def noise_of(log_RC: _Reals, *, line: bool) -> Noise:
     """How runs vary around their mean, or around a `line` through them.

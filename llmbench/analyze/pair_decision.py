@@ -59,17 +59,21 @@ class Decision:
     detectable: float | None = None
     pairs_needed: int | None = None
     beyond_suite: float | None = None  # the ratio beyond the suite's shift, where it has one
+    questions: tuple[int, ...] = ()  # the judge's, from 1, whose pairs it goes by; below 0 where it was measured alone
 
 
 @dataclass(frozen=True)
 class Systemic:
     """What is said of the suite as a whole. `ratio`: of its middle, over fresh pairs; `suite_ratio`: geomean, screened.
 
-    Not `confirmed`: the screen suspected a shift that fresh pairs did not show, or for which there were none.
+    Not `confirmed`: the screen suspected a shift that fresh pairs did not show, or for which there were none. Not
+    `found`: that, or one that does not reach `limit`, the median of the limits of its cases.
     """
 
     confirmed: bool
+    found: bool
     slower: bool
+    limit: float
     reason: str
     flagged: int
     cases: int
@@ -95,26 +99,35 @@ def systemic_of(evidence: PairEvidence) -> Systemic | None:
     shift, rule = evidence.shift, evidence.rule
     if shift is None:
         return None
-    word, cases = "slower" if shift.slower else "faster", len(evidence.keys)
+    word, cases, limit = "slower" if shift.slower else "faster", len(evidence.keys), math.expm1(shift.bound)
     many = f"the screen flagged {shift.flagged} of {cases} cases, its geomean {math.exp(shift.screened):.4g}"
     least, pairs = rule.confirm_least, int(shift.moments.n[0])
     if not shift.asked:
         reason = f"{many}: the suite as a whole may be {word}, but {pairs} fresh pairs are fewer than {least}"
-        return Systemic(False, shift.slower, reason, shift.flagged, cases, _ratio(shift.screened), pairs=pairs)
+        return Systemic(
+            False, False, shift.slower, limit, reason, shift.flagged, cases, _ratio(shift.screened), pairs=pairs
+        )  # fmt: skip
     mean = float(shift.moments.mean[0])
     half = float(half_width(shift.moments, shift.spread, TAIL)[0])
     seen = f"the middle of the suite {math.exp(mean):.4g} [{math.exp(mean - half):.4g}, {math.exp(mean + half):.4g}]"
     tested = f"over {pairs} fresh pairs, p = {shift.p:.2g} at {shift.level:g} against {percent(rule.margin)}"
-    if shift.confirmed:
+    reaches = f"{1 + limit:.4g}" if shift.slower else f"{1 / (1 + limit):.4g}"
+    if shift.found:
         reason = (
-            f"{many}; {seen} {tested}: all of it is {word}, so look at what all cases share (what the head imports, "
-            "flags, allocator, clock, driver) before any kernel; only cases that stand out of it are judged alone"
+            f"{many}; {seen} {tested}: all of it is {word} and reaches the limit {reaches}, so look at what all cases "
+            "share (what the head imports, flags, allocator, clock, driver) before any kernel; only cases that stand "
+            "out of it are judged alone"
+        )
+    elif shift.confirmed:
+        reason = (
+            f"{many}; {seen} {tested}: all of it is {word}, but does not reach the limit {reaches}, so cases are "
+            "judged one by one"
         )
     else:
         reason = f"{many}; {seen} {tested}: not confirmed, so cases are judged one by one"
     return Systemic(
-        shift.confirmed, shift.slower, reason, shift.flagged, cases, _ratio(shift.screened), _ratio(mean),
-        _ratio(mean - half), _ratio(mean + half), pairs, shift.p,
+        shift.confirmed, shift.found, shift.slower, limit, reason, shift.flagged, cases, _ratio(shift.screened),
+        _ratio(mean), _ratio(mean - half), _ratio(mean + half), pairs, shift.p,
     )  # fmt: skip
 
 
@@ -124,10 +137,11 @@ def _by(
     """Decisions by one look, for the cases at these places of it."""
     m = stage.moments
     interval = half_width(m, stage.spread, TAIL)
-    limit = half_width(m, stage.spread, stage.pass_level)
+    limit = stage.to_limit
     sigma = np.sqrt(stage.spread.variance)
     found, needed = _detectable(stage, evidence, sigma), _needed(stage, evidence, sigma)
     counts, p = _per_case(evidence)
+    questions = evidence.questions(stage.name)
     for i in places.tolist():
         row, mean = int(stage.rows[i]), float(m.mean[i])
         decision = Decision(
@@ -135,6 +149,7 @@ def _by(
             _ratio(mean), _ratio(mean - interval[i]), _ratio(mean + interval[i]), _ratio(mean - limit[i]),
             _ratio(mean + limit[i]), _finite(sigma[i]), PairCounts(**counts[row]), PValues(**p[row]),
             _share(found[i]), None if np.isnan(needed[i]) else int(needed[i]), _ratio(stage.beyond[i]),
+            tuple(questions.get(row, ())),
         )  # fmt: skip
         yield row, replace(decision, reason=_reason(decision, stage, i, evidence, row))
 
@@ -215,7 +230,7 @@ def _open(
     limit, shift = f"the limit {math.exp(evidence.bounds[row]):.4g}", evidence.shift
     if stage.name == "screen" and evidence.direction[row]:
         way = "slower" if evidence.direction[row] > 0 else "faster"
-        if shift is not None and shift.confirmed:
+        if shift is not None and shift.found:
             return f"{way} as the suite is, and does not stand out of it"
         asked, seen = evidence.rule.confirm_pairs, d.pairs.confirm
         return f"flagged as {way} (p = {stage.p[i]:.2g}), but {seen} of {asked} fresh pairs came to confirm it"

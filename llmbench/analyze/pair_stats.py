@@ -79,6 +79,15 @@ def plain(m: Moments) -> Spread:
     return Spread(variance, np.maximum(m.n - 1, 0).astype(np.float64))
 
 
+def pooled(m: Moments, other: Moments) -> Spread:
+    """One variance of each case for two sets of its pairs, each about its own mean."""
+    two = [(np.maximum(each.n - 1, 0).astype(np.float64), np.nan_to_num(each.variance)) for each in (m, other)]
+    df = two[0][0] + two[1][0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = (two[0][0] * two[0][1] + two[1][0] * two[1][1]) / df
+    return Spread(np.where(df > 0, np.maximum(variance, LEAST_SD**2), np.nan), df)
+
+
 def moderated(m: Moments) -> Spread:
     """Variances drawn towards what the suite has in common, with the degrees of freedom that this brings."""
     found = moderation.moderated(m.variance, plain(m).df, least=LEAST_SD**2)

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from llmbench.orderstat import CONFIDENCE, MIN_SAMPLES, median_interval
 from llmbench.store.query import Row
-from llmbench.suite.suite import Suite
 
 Basis = Literal["samples", "processes", "range", "none"]
 """What an interval rests on.
@@ -32,15 +31,6 @@ RESAMPLES = 2000  # the 2.5 % point of a bootstrap then rests on 50 draws
 SEED = 0
 
 _Reals = npt.NDArray[np.float64]
-
-
-def noise_limit(suite: Suite) -> float:
-    """The half-width from which a time is `noisy`, as a share of it: no gate could decide on such a number.
-
-    That is what the suite's gate counts as a change of time (3 % where it names none), or `target_ci` where that is
-    wider. Not `target_ci` alone: a short budget misses it in nearly every case, and the half-width is printed anyway.
-    """
-    return max(suite.measure.target_ci, suite.gate.get("time", TAU))
 
 
 class Estimate(NamedTuple):

@@ -7,11 +7,15 @@ from statistics import median
 from typing import Literal, NamedTuple
 
 from llmbench.analyze.compare import Side, compare, side_of
-from llmbench.analyze.verdict import WORST_FIRST, Judge, Verdict, Word, judge, limits_of
+from llmbench.analyze.limits import limits_of, named_facts
+from llmbench.analyze.pace import moves_between, told
+from llmbench.analyze.verdict import WORST_FIRST, Judge, Verdict, Word, judge
 from llmbench.errors import UsageError
 from llmbench.store.origin import Evidence
+from llmbench.store.sentinels import sentinel_levels
 
 NO_BASELINE = 4
+LEAST_MOVE = 0.01  # of the machine between two runs: less is told of no two
 EXIT_CODES: tuple[tuple[int, frozenset[Word]], ...] = (
     (3, frozenset({"ENV_ERROR"})),
     (1, frozenset({"BROKEN", "REGRESSED"})),
@@ -40,16 +44,23 @@ class Outcome:
     inconclusive: Inconclusive
     base: Side | None  # None where there is none
     head: Side
-    limits: dict[str, float]  # metric -> the share by which it may grow
+    limits: dict[str, float]  # metric -> the share by which it may grow, in cases that have no limit of their own
     verdicts: tuple[Verdict, ...]
     warnings: tuple[str, ...]
     history: str | None = None  # what the baseline is, where it is more than one run
+    itself: bool = False  # both sides are the same code, so that what is found is a false alarm
 
     @property
     def counts(self) -> dict[Word, int]:
         """Cases by verdict, worst first."""
         words = [v.word for v in self.verdicts]
         return {word: n for word in WORST_FIRST if (n := words.count(word))}
+
+    @property
+    def gated(self) -> tuple[str, ...]:
+        """The metrics with a limit, those that only some cases have last."""
+        own = (f.metric for v in self.verdicts for f in v.findings if f.limit_of is not None)
+        return tuple(dict.fromkeys([*self.limits, *own]))
 
     @property
     def judged(self) -> bool:
@@ -77,24 +88,29 @@ def gate(base: Evidence, head: Evidence, *, inconclusive: Inconclusive = "fail",
     """
     for name, evidence in (("RUN", head), ("--baseline", base)):
         refuse_quick(name, evidence)
-    gated, measured = head.run.manifest.header.suite.gate, _measured(base, head)
-    limits = {name: limit for name, limit in limits_of(gated).items() if name in gated or name in measured}
+    suite, measured = head.run.manifest.header.suite, _measured(base, head)
+    limits = limits_of(suite)
+    shares = {name: limit for name, limit in limits.shares.items() if name in suite.gate or name in measured}
+    limits = replace(limits, shares=shares)
     verdicts: tuple[Verdict, ...] = (_other_device(base, head),)
     warnings: tuple[str, ...] = ()
     if base.origin.device_key == head.origin.device_key and head.origin.device_key is not None:
         found = compare(base, head, names=("baseline", "run"))
-        verdicts = tuple(sorted((judge(p, limits, by) for p in found.pairs), key=lambda v: WORST_FIRST.index(v.word)))
-        unknown = [name for name in limits if name not in measured]
-        warnings = (*_doubts(base, head, unknown, verdicts), *found.warnings)
+        facts = {r.case_id: named_facts(r) for e in (base, head) for r in e.run.rows}
+        said = (judge(p, limits.of(facts[p.case_id]), by) for p in found.pairs)
+        verdicts = tuple(sorted(said, key=lambda v: WORST_FIRST.index(v.word)))
+        unknown = [name for name in limits.metrics if name not in measured]
+        moved = _moved(base, head, least=max(LEAST_MOVE, limits.shares["time"] / 2))
+        warnings = (*_doubts(base, head, unknown, verdicts), *moved, *found.warnings)
     code = exit_code({v.word for v in verdicts}, inconclusive=inconclusive)
-    outcome = Outcome(code, inconclusive, side_of(base), side_of(head), limits, verdicts, warnings)
+    outcome = Outcome(code, inconclusive, side_of(base), side_of(head), shares, verdicts, warnings)
     return outcome if code not in (0, 5) or outcome.judged else replace(outcome, exit_code=NO_BASELINE)
 
 
 def without_baseline(head: Evidence, why: str, *, inconclusive: Inconclusive = "fail") -> Outcome:
     """The outcome where there is no baseline to judge by. Raises: UsageError when the run is a quick one."""
     refuse_quick("RUN", head)
-    limits = limits_of(head.run.manifest.header.suite.gate)
+    limits = limits_of(head.run.manifest.header.suite).shares
     return Outcome(
         NO_BASELINE, inconclusive, None, side_of(head), limits, (Verdict(None, "baseline", "MISSING", why),), ()
     )
@@ -131,6 +147,14 @@ def _doubts(base: Evidence, head: Evidence, unknown: Sequence[str], verdicts: Se
     for metric, n in demoted.items():
         cases = f"{n} case{'s' if n > 1 else ''}"
         yield f"{metric} differs between processes of one side in {cases}: judged like a time there, not exactly"
+
+
+def _moved(base: Evidence, head: Evidence, *, least: float) -> Iterator[str]:
+    """What the sentinels say of the machine, where it moved by that share."""
+    moves = moves_between(*(sentinel_levels(e.run.manifest.sentinels) for e in (base, head)), least=least)
+    if moves:
+        why = "a change of all times may be its doing; only a store of runs tells which times to correct"
+        yield f"{told(moves, than='in the baseline')}: {why}"
 
 
 def _measured(*runs: Evidence) -> set[str]:

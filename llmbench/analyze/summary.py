@@ -7,8 +7,9 @@ from typing import Literal, NamedTuple
 
 from llmbench.analyze.derive import Rates, derive
 from llmbench.analyze.facts import Facts, facts_of, varying
+from llmbench.analyze.limits import named_facts, noise_limit
 from llmbench.analyze.shape import shape_of
-from llmbench.analyze.stats import Estimate, Ratio, estimate, noise_limit, paired_ratio
+from llmbench.analyze.stats import Estimate, Ratio, estimate, paired_ratio
 from llmbench.orderstat import MIN_SAMPLES
 from llmbench.store.query import Row, Run
 from llmbench.store.record import WORST_FIRST
@@ -176,7 +177,7 @@ def _line(
     times = whole.get("time", [])
     time_s = estimate(times) if status == "ok" else None
     ratio, ratio_why = _speedup(rows, baselines) if time_s is not None else (None, None)
-    facts: dict[str, Scalar] = {**row.params, **row.axes, "impl": row.impl, "phase": row.phase}
+    facts = named_facts(row)
     return Line(
         case_id=row.case_id,
         point_id=row.point_id,
@@ -246,7 +247,7 @@ def _speedup(rows: Sequence[Row], baselines: Sequence[list[Row]]) -> tuple[Ratio
 def _flags(rows: Sequence[Row], times: Sequence[Row], time_s: Estimate, suite: Suite) -> list[Flag]:
     found: list[Flag] = []
     half_width = time_s.half_width
-    if half_width is not None and half_width > noise_limit(suite):
+    if half_width is not None and half_width > noise_limit(suite, named_facts(rows[0])):
         found.append(Flag("noisy", half_width))
     if any((r.n or 0) < MIN_SAMPLES for r in times):
         found.append(Flag("few_samples"))

@@ -5,14 +5,19 @@ from dataclasses import dataclass, replace
 
 from llmbench.analyze.change import DETERMINISTIC, Change, change
 from llmbench.analyze.compare import ONE_PROCESS
-from llmbench.analyze.history import ALPHA, MIN_RUNS, SUSPICION, Key, Standing, standings
+from llmbench.analyze.history import ALPHA, MIN_RUNS, PACED, SUSPICION, Key, Standing, standings
+from llmbench.analyze.limits import Limits, limits_of, named_facts
+from llmbench.analyze.pace import Move, moves_of, pace_of, told
 from llmbench.analyze.stored import Inconclusive, Outcome, gate, refuse_quick, without_baseline
-from llmbench.analyze.verdict import Finding, Word, judge_change, limits_of, percent
+from llmbench.analyze.verdict import Correction, Finding, Word, judge_change, percent
 from llmbench.store.baselines import Store
 from llmbench.store.entry import when
 from llmbench.store.origin import Evidence
-from llmbench.store.past import FIRST, Past, levels_of, read_past, versions_text
+from llmbench.store.past import FIRST, Levels, Past, levels_of, read_past, versions_text
 from llmbench.store.query import Row
+from llmbench.store.sentinels import sentinel_levels
+
+MOST = 0.9  # of the times that follow no sentinel: if they are slower, and sentinels are, the machine may have done it
 
 
 def gate_by_store(store: Store, head: Evidence, *, inconclusive: Inconclusive = "fail") -> Outcome:
@@ -29,11 +34,17 @@ def gate_by_store(store: Store, head: Evidence, *, inconclusive: Inconclusive = 
     past = read_past(store, head)
     if isinstance(past, str):
         return without_baseline(head, past, inconclusive=inconclusive)
-    limits = limits_of(head.run.manifest.header.suite.gate)
-    known = standings(past.levels, levels_of(head.run.rows), [name for name in limits if name not in DETERMINISTIC])
-    judge = _Judge(known, _rows(past.first.run.rows), _rows(head.run.rows), store.url)
+    limits = limits_of(head.run.manifest.header.suite)
+    watched = [e.sentinels for e in past.runs]
+    pace = pace_of(watched, sentinel_levels(head.run.manifest.sentinels), least=MIN_RUNS)
+    tested = [name for name in limits.metrics if name not in DETERMINISTIC]
+    gated = _gated(levels_of(head.run.rows), head.run.rows, limits)
+    known, moves = standings(past.levels, gated, tested, pace), moves_of(pace)
+    slowed = _slowed(moves, known)
+    judge = _Judge(known, _rows(past.first.run.rows), _rows(head.run.rows), store.url, slowed)
     outcome = gate(past.last, head, inconclusive=inconclusive, by=judge)
-    warnings = (*_doubts(outcome, known), *(w for w in outcome.warnings if w != ONE_PROCESS))
+    others = [w for w in outcome.warnings if w != ONE_PROCESS]
+    warnings = (*_moved(moves, known), *_doubts(outcome, known), *others)
     return replace(outcome, history=_history(past, known), warnings=warnings)
 
 
@@ -45,6 +56,7 @@ class _Judge:
     first: dict[Key, list[Row]]
     head: dict[Key, list[Row]]
     url: str
+    slowed: str | None  # what is said beside a time that follows no sentinel and is slower
 
     def __call__(self, case_id: str, changed: Change, limit: float) -> Finding:
         key = case_id, changed.metric
@@ -60,15 +72,20 @@ class _Judge:
         if standing is None:
             return judge_change(changed, limit)
         word, reason = judge_standing(changed.metric, standing, limit, self.url)
-        seen = _as_change(changed, standing)
-        return Finding(changed.metric, word, reason, limit, standing.detectable(limit), seen, standing.runs)
+        seen, correction = _as_change(changed, standing), correction_of(standing)
+        if self.slowed and correction is None and _is_paced(key, standing) and word in ("REGRESSED", "INCONCLUSIVE"):
+            reason = f"{reason}; {self.slowed}"
+        detectable = standing.detectable(limit)
+        return Finding(changed.metric, word, reason, limit, detectable, seen, standing.runs, correction=correction)
 
 
 def judge_standing(metric: str, standing: Standing, limit: float, url: str) -> tuple[Word, str]:
     """Word and reason of a metric with a history; `url` of the store, `limit` the share by which it may grow."""
     top, ratio = 1 + limit, standing.ratio
     runs = f"{standing.runs} run{'s' if standing.runs > 1 else ''}"
-    seen = f"{metric} ratio {ratio:.4g} to the baseline's {runs}"
+    seen, correction = f"{metric} ratio {ratio:.4g} to the baseline's {runs}", correction_of(standing)
+    if correction is not None:
+        seen += f" on a machine that was {correction.text}, which is taken out"
     if standing.more is None or standing.less is None or standing.crept is None or standing.crept_more is None:
         missing = MIN_RUNS - standing.runs
         return "INCONCLUSIVE", f"{seen}; baseline too young: {standing.runs} of {MIN_RUNS} runs, {missing} missing"
@@ -93,6 +110,37 @@ def judge_standing(metric: str, standing: Standing, limit: float, url: str) -> t
     return "PASS", f"{seen}, below the limit {top:.4g}; {sight}"
 
 
+def correction_of(standing: Standing) -> Correction | None:
+    """What was taken out of the ratio, if anything."""
+    return None if standing.follows is None else Correction(standing.follows, standing.moved)
+
+
+def _is_paced(key: Key, standing: Standing) -> bool:
+    """Whether it is a time, with a history to be judged by."""
+    return key[1] in PACED and standing.more is not None
+
+
+def _slowed(moves: Sequence[Move], known: dict[Key, Standing]) -> str | None:
+    """What to say beside a time that follows no sentinel: if the machine is slower, and nearly all such times are."""
+    slower = [move for move in moves if move.ratio > 1]
+    free = [s.ratio > 1 for key, s in known.items() if _is_paced(key, s) and s.follows is None]
+    if not slower or sum(free) < MOST * len(free):
+        return None
+    most = max(slower, key=lambda move: move.ratio)
+    return f"but the machine was {most.text}, too, and whether that slows this case its history does not tell"
+
+
+def _moved(moves: Sequence[Move], known: dict[Key, Standing]) -> Sequence[str]:
+    """What the machine did, if that is unusual, and what was done about it."""
+    if not moves:
+        return []
+    cases = {key[0] for key, s in known.items() if _is_paced(key, s)}
+    own = {key[0] for key, s in known.items() if s.follows is not None}
+    done = f"times were corrected in {len(own)} of {len(cases)} case{'s' if len(cases) > 1 else ''}"
+    than = f"in the last {moves[0].runs} runs"
+    return [f"{told(moves, than=than)}: {done if own else 'no time was corrected, as none has a history of following'}"]
+
+
 def _as_change(changed: Change, standing: Standing) -> Change:
     """The change from what is usual, instead of from the latest run."""
     low, high = standing.interval or (None, None)
@@ -111,7 +159,10 @@ def _history(past: Past, known: dict[Key, Standing]) -> str:
     tests = 2 * sum(s.more is not None for s in known.values())
     if not tests:
         return text
-    return f"{text}; unchanged code regresses in {percent(ALPHA)} of runs (one-sided, Holm over {tests} tests)"
+    text += f"; unchanged code regresses in {percent(ALPHA)} of runs (one-sided, Holm over {tests} tests)"
+    followed = sum(s.follows is not None for s in known.values())
+    times = sum(_is_paced(key, s) for key, s in known.items())
+    return f"{text}; {followed} of {times} times corrected by sentinels" if followed else text
 
 
 def _doubts(outcome: Outcome, known: dict[Key, Standing]) -> Sequence[str]:
@@ -141,6 +192,12 @@ def _odds(probability: float) -> str:
 
 def _accept(url: str) -> str:
     return f"if it is meant: llmbench baseline accept RUN --store {url} --why TEXT"
+
+
+def _gated(levels: Levels, rows: Sequence[Row], limits: Limits) -> Levels:
+    """The levels of metrics that are gated in their case: what is left out is no test either."""
+    own = {row.case_id: limits.of(named_facts(row)).shares for row in {r.case_id: r for r in rows}.values()}
+    return {(case, metric): level for (case, metric), level in levels.items() if metric in own[case]}
 
 
 def _rows(rows: Sequence[Row]) -> dict[Key, list[Row]]:

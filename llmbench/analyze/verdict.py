@@ -1,15 +1,14 @@
 """Verdicts: what the stored gate says of a case of a run against its baseline, each with its reason in a sentence."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from llmbench.analyze.change import DETERMINISTIC, Change
-from llmbench.analyze.compare import ALWAYS, NOT_RUN, Pair, Seen
+from llmbench.analyze.compare import NOT_RUN, Pair, Seen
 from llmbench.analyze.conditions import SLOWED, disturbance
+from llmbench.analyze.limits import CaseLimits
 from llmbench.analyze.stats import TAU
-from llmbench.errors import UsageError
 from llmbench.suite.catalog import Scalar
 
 MIN_PROCESSES = 3  # a side: with two, Welch's t has so few degrees of freedom that hardly anything excludes 1
@@ -29,8 +28,22 @@ side.
 
 
 @dataclass(frozen=True)
+class Correction:
+    """What was taken out of a time: how much longer a sentinel took in this run than it does as a rule, as a ratio."""
+
+    sentinel: str
+    ratio: float
+
+    @property
+    def text(self) -> str:
+        """`6.2 % slower by the sentinel gemm`."""
+        return f"{pace_text(self.ratio)} by the sentinel {self.sentinel}"
+
+
+@dataclass(frozen=True)
 class Finding:
-    """What is said of one metric of a case. `limit` is the share by which it may grow."""
+    """What is said of one metric of a case. `limit` is the share by which it may grow, and `limit_of` whose limit that
+    is, in the suite's words, where it is not that of all cases."""
 
     metric: str
     word: Word
@@ -39,6 +52,8 @@ class Finding:
     detectable: float | None  # the least increase that such runs would show as REGRESSED in four of five cases
     change: Change
     runs: int | None = None  # of the history that it was judged by, where that is more than one run
+    limit_of: str | None = None
+    correction: Correction | None = None  # of the ratio, which is one at the pace that the machine had
 
     @property
     def judged(self) -> bool:
@@ -61,46 +76,50 @@ class Verdict:
     reason: str
     findings: tuple[Finding, ...] = ()
     facts: dict[str, Scalar] = field(default_factory=dict)  # what tells the case from the others
-
-
-def limits_of(gate: Mapping[str, float]) -> dict[str, float]:
-    """Metric -> the share by which it may grow: those of a suite's `gate`, time and peak memory always.
-
-    Raises: UsageError for a share that is none, which a manifest that was edited by hand may hold.
-    """
-    for name, limit in gate.items():
-        if not 0 <= limit < math.inf:
-            raise UsageError(f"gate: {name} is {limit}; wanted: a fraction, 0 or more")
-    return {**{name: 0.0 if name in DETERMINISTIC else TAU for name in ALWAYS}, **gate}
+    not_gated: dict[str, str] = field(default_factory=dict)  # metrics that the suite leaves out for the case -> its why
 
 
 Judge = Callable[[str, Change, float], "Finding"]
 """(case, change of a metric, limit) -> what is said of it."""
 
 
-def judge(pair: Pair, limits: Mapping[str, float], by: Judge | None = None) -> Verdict:
+def judge(pair: Pair, limits: CaseLimits, by: Judge | None = None) -> Verdict:
     """The verdict on a case, A being the baseline and B the run: its status first, then each metric with a limit, `by`
     the two runs alone unless something else is given."""
     said = by_status(pair.a, pair.b)
     if said is not None:
         return Verdict(pair.case_id, pair.label, *said, facts=pair.facts)
     findings = tuple(
-        _as_disturbed(by(pair.case_id, change, limit) if by else judge_change(change, limit), pair)
-        for name, limit in limits.items()
+        _as_disturbed(by_limit(by(pair.case_id, change, limit) if by else judge_change(change, limit), limits), pair)
+        for name, limit in limits.shares.items()
         if (change := pair.change(name)) is not None
     )
-    if not findings:
-        reason = "ok on both sides, but neither has a metric that is gated"
-        return Verdict(pair.case_id, pair.label, "NO_RESULT", reason, facts=pair.facts)
-    return verdict_of(pair.case_id, pair.label, findings, pair.facts)
+    return verdict_of(pair.case_id, pair.label, findings, pair.facts, limits.not_gated)
 
 
-def verdict_of(case_id: str, label: str, findings: Sequence[Finding], facts: dict[str, Scalar]) -> Verdict:
-    """The verdict on a case with findings: the worst of them, with the reasons of those that did not pass."""
-    word = min((f.word for f in findings), key=WORST_FIRST.index)
+def by_limit(finding: Finding, limits: CaseLimits) -> Finding:
+    """The finding; where its limit is one of the case's own, it says so."""
+    words = limits.own.get(finding.metric)
+    if words is None:
+        return finding
+    told = f"{finding.reason}; its own limit of {percent(limits.shares[finding.metric])}: {words}"
+    return replace(finding, reason=told, limit_of=words)
+
+
+def verdict_of(
+    case_id: str, label: str, findings: Sequence[Finding], facts: dict[str, Scalar], not_gated: Mapping[str, str]
+) -> Verdict:
+    """The verdict on a case that is ok on both sides: the worst finding, with the reasons of those that did not pass.
+
+    `not_gated`: what the suite leaves out for it, and why.
+    """
+    nothing: Word = "NO_RESULT"
+    word = min((f.word for f in findings), key=WORST_FIRST.index, default=nothing)
     telling = [f for f in findings if f.word != "PASS"] or list(findings)
     telling.sort(key=lambda f: WORST_FIRST.index(f.word))
-    return Verdict(case_id, label, word, "; ".join(f.reason for f in telling), tuple(findings), facts)
+    reasons = [f.reason for f in telling] or ["ok on both sides, but neither has a metric that is gated"]
+    reasons += [f"{metric} is not gated: {why}" for metric, why in not_gated.items()]
+    return Verdict(case_id, label, word, "; ".join(reasons), tuple(findings), facts, dict(not_gated))
 
 
 def judge_change(change: Change, limit: float) -> Finding:
@@ -230,6 +249,11 @@ def _unit(change: Change) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.0f}" if value == int(value) and abs(value) < 2**53 else f"{value!r}"
+
+
+def pace_text(ratio: float) -> str:
+    """`6.2 % slower`, of what took 1.062 times as long; `5.84 % faster`, of 0.942 times."""
+    return f"{percent(abs(ratio - 1))} {'slower' if ratio >= 1 else 'faster'}"
 
 
 def percent(share: float) -> str:

@@ -2,12 +2,15 @@
 
 import importlib
 import sys
+import traceback
 from collections.abc import Sequence
 
 import typer
 
 from llmbench import __version__
-from llmbench.errors import LlmbenchError
+from llmbench.errors import LlmbenchError, MachineError
+
+UNFORESEEN = MachineError.exit_code
 
 COMMANDS = {
     "run": "Measure a suite and store the evidence.",
@@ -50,12 +53,24 @@ def build(argv: Sequence[str]) -> typer.Typer:
 
 
 def run_app(argv: Sequence[str]) -> None:
-    """Runs the command line; every error that llmbench raises on purpose is one message and its exit code."""
+    """Runs the command line; every error that llmbench raises on purpose is one message and its exit code.
+
+    Any other is `UNFORESEEN`, and never 1, which says that code is slower or broken: with its file where the system
+    refuses something, as a full disk does, else with its traceback.
+    """
     try:
         build(argv)()
     except LlmbenchError as e:
         print(f"llmbench: {e}", file=sys.stderr)
         sys.exit(e.exit_code)
+    except OSError as e:
+        where = next((f"{name}: " for name in (e.filename, e.filename2) if name), "")
+        print(f"llmbench: {where}{e.strerror or e or type(e).__name__}", file=sys.stderr)
+        sys.exit(UNFORESEEN)
+    except Exception:
+        traceback.print_exc()
+        print("llmbench: an error that was not foreseen, so nothing is judged", file=sys.stderr)
+        sys.exit(UNFORESEEN)
 
 
 def llmbench(

@@ -31,7 +31,7 @@ from llmbench.run.paired.subject import Asked
 from llmbench.run.paired.verdicts import Found
 
 INTERRUPTED = 130
-RULE = PairedRule()
+RULE = PairedRule(spare_pairs=384)  # four times what is spent without a budget: here there always is one
 MINUTES = 15.0
 
 Suite = Annotated[str, typer.Argument(metavar="SUITE", help="A file, or a bundled suite's name.")]
@@ -73,7 +73,8 @@ def paired(
     """Measure two revisions in turns, pair by pair, and judge the one against the other.
 
     Only the plugin under test, or llmbench.kernels, comes from the revisions. Exits 0 pass, 1 regression or broken by
-    the head, 2 usage, 3 environment, 4 missing case, or a base that does not import, 5 inconclusive, 130 interrupted.
+    the head, 2 usage, 3 environment, 4 a case that is missing or that the head skips, or a base that does not import,
+    5 inconclusive, or nothing timed, 130 interrupted.
     """
     asked = Asked(suite, base, head, base_python, head_python)
     order = GateOrder(asked, results, device, tuple(only), max_minutes, _rule(pairs), _when(inconclusive))

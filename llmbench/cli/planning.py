@@ -12,6 +12,7 @@ from rich.markup import escape
 from llmbench.codec import to_plain
 from llmbench.errors import MachineError
 from llmbench.machine.simulated import NAME as SIMULATED
+from llmbench.machine.simulated import slowed_by
 from llmbench.run.describe import describe
 from llmbench.run.foresight import Predictions, predictions_of
 from llmbench.run.plan import estimate_s, units_of
@@ -31,6 +32,8 @@ def order_of(
     path = find(suite)
     text = read(path)
     device = device or (SIMULATED if text.spec.op == SIMULATED else None)  # the op of that device, which has no other
+    if device == SIMULATED:
+        slowed_by()  # what is no factor is told now, and not by a worker
     try:
         catalog = describe(device=device, plugins=text.plugins, plugin_path=path.parent)
     except MachineError:

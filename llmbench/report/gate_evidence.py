@@ -19,6 +19,8 @@ class Effect:
     high: float | None
     limit: float  # 1.03: a ratio from there on may be REGRESSED
     facts: dict[str, Scalar] = field(default_factory=dict)
+    limit_of: str | None = None  # whose limit it is, in the suite's words, where it is not that of all cases
+    correction: str = ""  # `6.2 % slower by the sentinel gemm`: what the ratio does not hold
 
 
 @dataclass(frozen=True)
@@ -76,4 +78,8 @@ def effects_of(verdicts: Iterable[Verdict], metrics: Iterable[str]) -> Iterator[
                 if found.metric != metric or not ratio:
                     continue
                 low, high = (ratio, ratio) if exact else (found.change.low, found.change.high)
-                yield Effect(metric, verdict.label, found.word, ratio, low, high, 1 + found.limit, verdict.facts)
+                corrected = found.correction.text if found.correction else ""
+                yield Effect(
+                    metric, verdict.label, found.word, ratio, low, high, 1 + found.limit, verdict.facts, found.limit_of,
+                    corrected,
+                )  # fmt: skip

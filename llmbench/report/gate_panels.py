@@ -57,12 +57,14 @@ def _forest(evidence: GateEvidence, metric: str) -> Drawn:
     whiskers = [whisker for _, whisker in shown]
     kinds = {word: [(i, w) for i, (e, w) in enumerate(shown) if e.word == word] for word in WORST_FIRST}
     limits = _limits([e for e, _ in shown])
+    corrected = any(e.correction for e in found)
     still = len(found) - len(moved)
     cases = f"{'all ' if still > 1 else ''}{still:,} case{'s' if still > 1 else ''}"
     said = [
         f"{_counted(e.word for e in found)}. Above 1, the {head} needs more.",
         "Bars: 95 % CI." if any(low < high for low, high in (w.ends for w in whiskers)) else "",
         "Upright strokes: the limits." if limits else "",
+        "What a slower or faster machine did is taken out where the table says so." if corrected else "",
         f"The {MOST} worst of {len(moved):,} cases are drawn, the table has more." if len(moved) > MOST else "",
         f"In {still:,} more it is the same on both sides." if still else "",
         span_of(whiskers).cut(whisker.ends for whisker in whiskers),
@@ -79,8 +81,8 @@ def _forest(evidence: GateEvidence, metric: str) -> Drawn:
         ),
         layout=layout_of(whiskers, title=f"{head} / {base}"),
         height_px=height_px(whiskers),
-        columns=("verdict", "case", f"{head}/{base}", "95 % CI", "limit"),
-        rows=tuple(_row(e) for e in found) if moved else (),
+        columns=("verdict", "case", f"{head}/{base}", "95 % CI", "limit", *(("taken out",) if corrected else ())),
+        rows=tuple(_row(e, corrected=corrected) for e in found) if moved else (),
         elsewhere=ELSEWHERE,
     )
 
@@ -94,20 +96,26 @@ def _limits(effects: Sequence[Effect]) -> Trace | None:
         "type": "scatter", "mode": "markers", "name": "limit", "showlegend": True,
         "x": [e.limit for _, e in own], "y": [i for i, _ in own],
         "marker": {"symbol": "line-ns", "size": ROW_PX - 4, "line": {"width": 1.5, "color": "@ink/0.75"}},
-        "text": [f"{plain(e.label)}<br>limit {e.limit:.4g}" for _, e in own],
+        "text": [f"{plain(e.label)}<br>limit {plain(_limit(e))}" for _, e in own],
         "hovertemplate": "%{text}<extra></extra>",
     }  # fmt: skip
     return Trace(data, None, {}, [e.facts for _, e in own])
 
 
 def _whisker(effect: Effect) -> Whisker:
-    text = f"{effect.word}<br>{effect.ratio:.4f} {_interval(effect)}<br>limit {effect.limit:.4g}"
+    text = f"{effect.word}<br>{effect.ratio:.4f} {_interval(effect)}<br>limit {plain(_limit(effect))}"
+    text += f"<br>taken out: {plain(effect.correction)}" if effect.correction else ""
     return Whisker(effect.label, effect.ratio, effect.low, effect.high, text, effect.facts)
 
 
-def _row(effect: Effect) -> TableRow:
-    cells = (effect.word, effect.label, f"{effect.ratio:.4f}", _interval(effect) or MISSING, f"{effect.limit:.4g}")
-    return TableRow(cells, effect.facts)
+def _row(effect: Effect, *, corrected: bool) -> TableRow:
+    cells = (effect.word, effect.label, f"{effect.ratio:.4f}", _interval(effect) or MISSING, _limit(effect))
+    return TableRow((*cells, *([effect.correction or MISSING] if corrected else [])), effect.facts)
+
+
+def _limit(effect: Effect) -> str:
+    """`1.1 (below 50 us, where launches decide)`."""
+    return f"{effect.limit:.4g}" + (f" ({effect.limit_of})" if effect.limit_of else "")
 
 
 def _interval(effect: Effect) -> str:

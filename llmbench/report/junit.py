@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 from llmbench.analyze.stored import Outcome
 from llmbench.analyze.verdict import Verdict, Word
 from llmbench.report.escape import one_line
-from llmbench.report.verdict_table import summary
+from llmbench.report.verdict_table import limits_text, summary
 
 FAILURES: frozenset[Word] = frozenset({"BROKEN", "REGRESSED"})
 ERRORS: frozenset[Word] = frozenset({"ENV_ERROR", "MISSING", "INCONCLUSIVE"})
@@ -64,7 +64,7 @@ def _properties(outcome: Outcome) -> dict[str, str]:
     return {
         "exit_code": str(outcome.exit_code), "device": str(head.device_name), "device_key": str(head.device_key),
         "run": head.run_id, "run_commit": str(head.commit), "baseline": base.run_id if base else "missing",
-        "baseline_commit": str(base and base.commit), **limits,
+        "baseline_commit": str(base and base.commit), "limits": limits_text(outcome), **limits,
     }  # fmt: skip
 
 

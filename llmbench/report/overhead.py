@@ -13,6 +13,7 @@ SCHEMA = "llmbench.overhead/1"
 
 STAGES = {
     "import": "starting and ending workers, which import torch",
+    "sentinels": "kernels that never change, which say how fast the machine is",
     "inputs": "making inputs",
     "oracle": "computing what is right",
     "build": "setting up implementations, their first call and compilation included",

@@ -34,7 +34,7 @@ def evidence_of(found: Found) -> GateEvidence:
         told=(*sides, ("limits", limits_text(outcome)), *sight, *told(found)),
         warnings=outcome.warnings,
         verdicts=outcome.verdicts,
-        effects=tuple(effects_of(outcome.verdicts, outcome.limits)),
+        effects=tuple(effects_of(outcome.verdicts, outcome.gated)),
         sides=("base", "head"),
         pairs=tuple(_series(found)),
         components=tuple(_components(components)) if components else (),
@@ -57,7 +57,7 @@ def _series(found: Found) -> Iterator[PairSeries]:
             verdict.word,
             at_s=tuple((min(b.t_ns[0] for b in blocks if b.t_ns) - begin) / 1e9 for blocks in pairs.values()),
             ratios=tuple(math.exp(d) if math.isfinite(d) else None for d in logs),
-            stages=tuple(STAGES[look > 1] for look, _ in pairs),
+            stages=tuple(STAGES[look != 1] for look, _ in pairs),
             facts=verdict.facts,
         )
 

@@ -25,5 +25,5 @@ def evidence_of(outcome: Outcome) -> GateEvidence:
         told=tuple(told),
         warnings=outcome.warnings,
         verdicts=outcome.verdicts,
-        effects=tuple(effects_of(outcome.verdicts, outcome.limits)),
+        effects=tuple(effects_of(outcome.verdicts, outcome.gated)),
     )

@@ -1,7 +1,9 @@
 """What a gate found, for the terminal, for pull requests and for machines: worst first, in short what presses least."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -26,6 +28,7 @@ MEANINGS = {
     0: "pass", 1: "regression, or a case broken", 3: "another device, or a disturbed one",
     4: "a case or the baseline is missing", 5: "inconclusive",
 }  # fmt: skip
+UNTIMED = 5  # with `--inconclusive pass`, which makes 0 of every other
 Facts = dict[str, Scalar]
 SHOWN = 300  # characters of a label in markdown; three times as many of a reason
 
@@ -124,8 +127,13 @@ def summary(outcome: Outcome) -> str:
 
 def meaning(outcome: Outcome) -> str:
     """`regression, or a case broken`: what the exit code says."""
-    passed = ", inconclusive counts as pass" if outcome.inconclusive == "pass" else ""
+    forgiven = outcome.inconclusive == "pass"
+    if forgiven and outcome.exit_code == UNTIMED:
+        return "nothing was timed"
+    passed = ", inconclusive counts as pass" if forgiven else ""
     nothing = outcome.exit_code == NO_BASELINE and not any(v.word == "MISSING" for v in outcome.verdicts)
+    if outcome.itself and outcome.exit_code == 1:
+        return "a false alarm" + passed
     return ("nothing to judge by" if nothing else MEANINGS[outcome.exit_code]) + passed
 
 
@@ -135,8 +143,25 @@ def _sides(outcome: Outcome) -> list[tuple[str, Side]]:
 
 
 def limits_text(outcome: Outcome) -> str:
-    """`time +3 %, peak_memory exact`."""
-    return ", ".join(f"{k} exact" if v == 0 else f"{k} +{v * 100:.3g} %" for k, v in outcome.limits.items())
+    """`time +3 % (+10 % in 2 cases, not gated in 1 case), peak_memory exact`: of all cases, then those of some."""
+    some: dict[str, Counter[float]] = {}
+    for verdict in outcome.verdicts:
+        for finding in verdict.findings:
+            if finding.limit_of is not None:
+                some.setdefault(finding.metric, Counter())[finding.limit] += 1
+        for metric in verdict.not_gated:
+            some.setdefault(metric, Counter())[inf] += 1
+    told = []
+    for metric in dict.fromkeys([*outcome.gated, *some]):
+        counts = sorted(some.get(metric, Counter()).items())
+        own = ", ".join(f"{_limit(limit)} in {n} case{'s' if n > 1 else ''}" for limit, n in counts)
+        general = f" {_limit(outcome.limits[metric])}" if metric in outcome.limits else ""
+        told.append(f"{metric}{general}{f' ({own})' if own else ''}")
+    return ", ".join(told)
+
+
+def _limit(share: float) -> str:
+    return "not gated" if share == inf else "exact" if share == 0 else f"+{share * 100:.3g} %"
 
 
 def sight_text(sight: Sight) -> str:

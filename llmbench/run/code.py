@@ -54,7 +54,8 @@ def _package_files(package: str, plugin_path: Path) -> Iterable[Path]:
 
 def _git(*args: str) -> str | None:
     try:
-        done = subprocess.run(["git", *args], capture_output=True, text=True, timeout=20, check=True)
+        command = ["git", "--no-optional-locks", *args]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

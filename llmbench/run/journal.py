@@ -16,6 +16,7 @@ from llmbench.codec import from_plain, to_plain
 from llmbench.errors import MachineError, RunError
 from llmbench.store.record import Record
 from llmbench.store.runs import JOURNAL, Header
+from llmbench.store.sentinels import Look, Visit
 
 UnitKey = tuple[str, int]  # point_id, process
 Rows = Sequence[dict[str, float | int | str | None]]
@@ -30,6 +31,7 @@ class Journaled:
     wall_s: dict[UnitKey, float] = field(default_factory=dict)
     ledger_s: dict[str, float] = field(default_factory=dict)
     telemetry: list[dict[str, Any]] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)  # at the sentinels, those beside a unit that was cut short too
     notes: list[str] = field(default_factory=list)
 
 
@@ -50,6 +52,11 @@ class Journal:
     def telemetry(self, process: int, rows: Rows) -> None:
         """Rows of power and clocks."""
         self._write({"type": "telemetry", "process": process, "rows": list(rows)})
+
+    def sentinels(self, look: Look) -> None:
+        """What the sentinels took."""
+        visits = [to_plain(v) for v in look.visits]
+        self._write({"type": "sentinels", "process": look.process, "unix_s": look.unix_s, "visits": visits})
 
     def unit(self, key: UnitKey, wall_s: float, ledger_s: dict[str, float]) -> None:
         """Every case of the unit has its record."""
@@ -113,6 +120,9 @@ def _replay(events: Sequence[dict[str, Any]], found: Journaled) -> None:
             found.notes.append(event["text"])
         elif kind == "telemetry":
             found.telemetry.extend({"process": event["process"], **row} for row in event["rows"])
+        elif kind == "sentinels":
+            visits = tuple(from_plain(Visit, visit) for visit in event["visits"])
+            found.looks.append(Look(event["process"], event["unix_s"], visits))
         elif kind == "record":
             record = from_plain(Record, event["record"])
             open_units.setdefault((event["point_id"], event["process"]), {})[record.case_id] = record

@@ -5,7 +5,7 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -60,8 +60,10 @@ class LocalWorker:
     def __init__(
         self, *, device: str, plugins: Sequence[str], plugin_path: Path, log: Path, threads: int | None = None,
         python: str = sys.executable, first: Sequence[Path] = (), harness: Path | None = None,
+        more: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        """`first` goes first on sys.path; `harness`: the folder that holds llmbench, None for this very one."""
+        """`first` goes first on sys.path; `harness`: the folder that holds llmbench, None for this very one; `more`: of
+        its environment."""
         self._log_path = log
         self._log_start = log.stat().st_size if log.exists() else 0
         child_in, self._to_child = os.pipe()
@@ -69,10 +71,11 @@ class LocalWorker:
         command = [python, "-P", "-m", "llmbench.run.serve", "--serve", f"{child_in},{child_out}", "--device", device]
         command += [arg for plugin in plugins for arg in ("--plugin", plugin)] + ["--path", str(plugin_path)]
         command += [arg for folder in first for arg in ("--first", str(folder))]
+        env = {**worker_environment(device, threads=threads, harness=harness), **(more or {})}
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(child_in, child_out),
-                start_new_session=True, env=worker_environment(device, threads=threads, harness=harness),
+                start_new_session=True, env=env,
             )  # fmt: skip
         os.close(child_in)
         os.close(child_out)
@@ -93,15 +96,15 @@ class LocalWorker:
         except WorkerDied as e:
             raise MachineError(f"the worker did not start: {e.log.strip()[-SHOWN:] or e.reason}") from e
 
-    def greeting(self) -> Hello:
+    def greeting(self, *, within_s: float = START_S) -> Hello:
         """The worker's first message. Raises: WorkerDied; MachineError when none comes in time, and it is killed."""
-        deadline = monotonic() + START_S
+        deadline = monotonic() + within_s
         while monotonic() < deadline:
             message = self.receive(1.0)
             if isinstance(message, Hello):
                 return message
         self.kill()
-        raise MachineError(f"the worker did not start within {START_S:.0f} s; its output is in {self._log_path}")
+        raise MachineError(f"the worker did not start within {within_s:.0f} s; its output is in {self._log_path}")
 
     def send(self, message: Message) -> None:
         """Hands over a unit, or a question. Raises: WorkerDied when nobody takes it."""

@@ -16,11 +16,15 @@ CASE_S = 1.0  # build, check and memory pass of a case without history; compilin
 
 def units_of(suite: Suite, points: Sequence[Point], *, ignore_prediction: bool = False) -> list[Unit]:
     """Every unit of work: the points in order, once a process, process by process so that drift meets them alike."""
+    last = next((p.point_id for p in reversed(points) if any(case.skip is None for case in p.cases)), None)
     return [
-        Unit(point.point_id, process, point.cases, suite.measure, suite.probes, suite.seed, ignore_prediction)
+        Unit(
+            point.point_id, process, point.cases, suite.measure, suite.probes, suite.seed, ignore_prediction,
+            closes=suite.isolation == "case" or point.point_id == last,
+        )
         for process in range(suite.measure.processes)
         for point in points
-    ]
+    ]  # fmt: skip
 
 
 def to_measure(unit: Unit) -> int:

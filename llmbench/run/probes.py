@@ -1,4 +1,4 @@
-"""Probes that look at a case in a pass of their own: what a call launches, what was compiled for it, its energy."""
+"""Probes that look at a case in a pass of their own: what a call launches and multiplies, what was compiled, energy."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,6 +6,7 @@ import torch
 
 from llmbench.machine.nvml import Nvml
 from llmbench.measure.energy import energy_per_call
+from llmbench.measure.flop import COMPILED, counted_flop
 from llmbench.measure.kernels import launches, short_name
 from llmbench.measure.registers import Resources, triton_resources
 from llmbench.run.compiled import Compiled
@@ -59,6 +60,20 @@ def _kernels(one: Prepared, call: Callable[[], object], device: torch.device, st
     yield from _resources(resources)
     yield from _compiled(one.compiled)
     yield from (f"graph break of {_name(one)}: {reason}" for reason in one.compiled.reasons)
+    yield from _flop(one, call, ready)
+
+
+def _flop(one: Prepared, call: Callable[[], object], ready: Callable[[], object]) -> Findings:
+    """Nothing of a call that has no product, convolution or attention."""
+    try:
+        found = COMPILED if one.impl.compiled else counted_flop(call, ready=ready)
+    except Exception as e:  # the launches are known still
+        one.problem.restore()
+        found = " ".join(f"{type(e).__name__}: {e}".split())[:300]
+    if isinstance(found, str):
+        yield f"counted_flop of {_name(one)} not recorded: {found}"
+    elif found is not None:
+        yield Measurement("counted_flop", float(found))
 
 
 def _energy(

@@ -1,7 +1,8 @@
 """What parent and worker say to each other: JSON lines, each `{"v": 1, "type": ..., ...}`, on descriptors of their own.
 
 Parent to worker: `Unit`. Worker to parent: `Hello` once, then for each unit any number of `Stage` and `Found`,
-`Telemetry` if there is any, and `UnitDone` last. The worker ends when its input closes. Standard library only.
+`Telemetry` and `Watched` if there is any, and `UnitDone` last. The worker ends when its input closes. Standard library
+only.
 
 The paired gate asks instead, one answer a question after any number of `Stage` and `Telemetry`: `Offer` -> `Offered`,
 `Prepare` -> `CaseReady`, `Block` -> `BlockDone`, `Release` -> `Found`, `Sources` -> `Loaded`. What fails is a record.
@@ -15,6 +16,7 @@ from llmbench.codec import from_plain, to_plain
 from llmbench.errors import ProtocolError
 from llmbench.machine.fingerprint import Machine
 from llmbench.store.record import Record
+from llmbench.store.sentinels import Visit
 from llmbench.suite.case import Case
 from llmbench.suite.catalog import Catalog
 from llmbench.suite.suite import Measure
@@ -22,7 +24,18 @@ from llmbench.suite.suite import Measure
 VERSION = 1
 
 StageName = Literal[
-    "import", "inputs", "oracle", "build", "check", "memory", "kernels", "energy", "warm-up", "time", "recheck"
+    "import",
+    "sentinels",
+    "inputs",
+    "oracle",
+    "build",
+    "check",
+    "memory",
+    "kernels",
+    "energy",
+    "warm-up",
+    "time",
+    "recheck",
 ]
 
 
@@ -38,6 +51,7 @@ class Unit:
     seed: int
     ignore_prediction: bool = False  # of memory: run what is predicted not to fit
     first_block: int = 0  # number of its first block of samples: another attempt never pairs with an earlier one
+    closes: bool = False  # its worker ends with it
 
     @property
     def key(self) -> tuple[str, int]:
@@ -76,6 +90,14 @@ class Telemetry:
 
     rows: list[dict[str, float | int | str | None]]
     note: str | None = None  # why there will be no more, or what a probe could not tell
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What the sentinels took, looked at between two units at that time (UTC, seconds since 1970)."""
+
+    visits: tuple[Visit, ...]
+    unix_s: float
 
 
 @dataclass(frozen=True)
@@ -177,10 +199,14 @@ class Release:
 
 @dataclass(frozen=True)
 class Sources:
-    """Which files of the subject were loaded? Modules below `folders`, and packages of these top-level names."""
+    """Which files of the subject were loaded? Modules below `folders`, and packages of these top-level names.
+
+    With `installed` also the packages of the plugins that the worker's environment has.
+    """
 
     folders: tuple[str, ...]
     packages: tuple[str, ...]
+    installed: bool = False
 
 
 @dataclass(frozen=True)
@@ -200,13 +226,13 @@ class Loaded:
 
 
 Message = (
-    Unit | Hello | Stage | Found | Telemetry | UnitDone
+    Unit | Hello | Stage | Found | Telemetry | Watched | UnitDone
     | Offer | Offered | Prepare | CaseReady | Block | BlockDone | Release | Sources | Loaded
 )  # fmt: skip
 _TYPES: dict[str, type] = {
     c.__name__.lower(): c
     for c in (
-        Unit, Hello, Stage, Found, Telemetry, UnitDone,
+        Unit, Hello, Stage, Found, Telemetry, Watched, UnitDone,
         Offer, Offered, Prepare, CaseReady, Block, BlockDone, Release, Sources, Loaded,
     )
 }  # fmt: skip

@@ -11,8 +11,9 @@ from llmbench.run.listener import Listener
 from llmbench.run.local import LocalWorker, WorkerDied
 from llmbench.run.lock import DeviceLock
 from llmbench.run.oom import KillCounter
-from llmbench.run.protocol import Found, Hello, Stage, Telemetry, Unit, UnitDone
+from llmbench.run.protocol import Found, Hello, Stage, Telemetry, Unit, UnitDone, Watched
 from llmbench.store.record import Record, Status
+from llmbench.store.sentinels import Look
 from llmbench.suite.case import Case, needs_as_much
 from llmbench.suite.suite import Suite
 
@@ -179,6 +180,8 @@ class Runner:
                         self.said.add(message.note)
                         self.journal.note(message.note)
                         self.listener.note(message.note)
+                elif isinstance(message, Watched):
+                    self.journal.sentinels(Look(unit.process, message.unix_s, message.visits))
                 elif isinstance(message, UnitDone):
                     self._add(message.ledger_s)
                     return list(waiting.values()), None

@@ -37,7 +37,7 @@ from llmbench.run.ceiling_worker import reached
 from llmbench.run.limits import limit_memory, total_memory_bytes
 from llmbench.run.paired.keeper import Keeper
 from llmbench.run.prediction import predictions
-from llmbench.run.protocol import Found, Hello, Message, Stage, StageName, Unit, UnitDone, decode, encode
+from llmbench.run.protocol import Found, Hello, Message, Stage, StageName, Unit, UnitDone, Watched, decode, encode
 from llmbench.run.worker import measure_unit, open_bench
 
 PLAN_SCHEMA = "llmbench.plan/1"
@@ -104,6 +104,7 @@ def _open_bench(
 
     def answer(message: Message) -> None:
         if isinstance(message, Unit):
+            bench.watch.make(message)  # before the limit, too
             limit_memory(message.measure.memory_limit, device)
             measure_unit(message, bench)
         else:
@@ -192,7 +193,7 @@ def _cases(args: argparse.Namespace) -> int:
 
         def emit(message: Message) -> None:
             _write(file.fileno(), encode(message))
-            if isinstance(message, Found | UnitDone):
+            if isinstance(message, Found | Watched | UnitDone):
                 os.fsync(file.fileno())
 
         hello, measure = _open_bench(args, emit, lambda name, case_id: None)

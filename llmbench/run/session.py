@@ -23,6 +23,7 @@ from llmbench.run.protocol import Hello, Unit
 from llmbench.run.runner import Runner, Workers
 from llmbench.store.record import FAILED, WORST_FIRST, Record, Status
 from llmbench.store.runs import MANIFEST, Code, Header, Load, Manifest, read_manifest, write_run
+from llmbench.store.sentinels import sentinels_of
 from llmbench.suite.case import Case, Point, expand, only
 from llmbench.suite.catalog import Catalog, DeviceSpec
 from llmbench.suite.suite import Match, Suite
@@ -173,6 +174,7 @@ def close(folder: Path, *, complete: bool, interrupted: bool = False) -> Outcome
         header, complete, outcome.counts, notes=tuple(dict.fromkeys([*header.notes, *found.notes])),
         wall_s=sum(found.wall_s.values()),
         point_wall_s=_mean_by_point(found.wall_s), ledger_s=found.ledger_s,
+        sentinels=sentinels_of(found.looks, started=header.started),
     )  # fmt: skip
     write_run(folder, manifest, list(_in_order(units, found)), found.telemetry)
     return outcome

@@ -36,6 +36,7 @@ from llmbench.run.protocol import Found, Message, StageName, Unit, UnitDone
 from llmbench.run.protocol import Telemetry as Rows
 from llmbench.run.targets import Cache, cold_plan, in_graphs, target_of
 from llmbench.run.telemetry import Telemetry
+from llmbench.run.watch import Watch
 from llmbench.store.record import Check, Measurement, Record
 from llmbench.suite.case import Case
 
@@ -53,11 +54,12 @@ class Bench:
     ledger: Ledger
     telemetry: Telemetry
     flush: Callable[[], object]  # makes the cache cold
+    watch: Watch  # of the sentinels
 
     @property
     def device_type(self) -> str:
         """cpu, cuda or simulated; the last one's tensors are on torch's cpu."""
-        return self.machine.device.split(":")[0]
+        return _type_of(self.machine)
 
 
 def open_bench(
@@ -74,12 +76,15 @@ def open_bench(
         say(name, case_id)
 
     flush = flusher(device=device, llc_bytes=machine.llc_bytes)
-    return Bench(device, machine, emit, stage, ledger, Telemetry(device), flush)
+    watch = Watch(device, _type_of(machine), emit, stage)
+    return Bench(device, machine, emit, stage, ledger, Telemetry(device), flush, watch)
 
 
 def measure_unit(unit: Unit, bench: Bench) -> None:
-    """Emits one `Found` for each case of the unit, the telemetry that was taken, then `UnitDone`."""
+    """Emits one `Found` for each case of the unit, the telemetry that was taken, then `UnitDone`; around them what the
+    sentinels took, where it is time to look."""
     start = perf_counter()
+    bench.watch.before(unit)
     bench.ledger.enter("build")
     DEVICE.restart(f"{unit.seed} {unit.point_id} {unit.process}")
     if "torch._dynamo" in sys.modules or any(OPS[c.op].impls[c.impl].compiled for c in unit.cases):
@@ -89,6 +94,7 @@ def measure_unit(unit: Unit, bench: Bench) -> None:
     rows, note = bench.telemetry.drain()
     if rows or note:
         bench.emit(Rows(rows, note))
+    bench.watch.after(unit)
     bench.ledger.enter("idle")
     bench.emit(UnitDone(unit.point_id, unit.process, perf_counter() - start, bench.ledger.take()))
 
@@ -300,6 +306,10 @@ def recheck(one: Prepared) -> str | None:
             outputs = one.work.call()
             why = judge(outputs, wanted, before=before).why if wanted else remembered(outputs, before)
     return why
+
+
+def _type_of(machine: Machine) -> str:
+    return machine.device.split(":")[0]
 
 
 def _wait(device: torch.device) -> None:

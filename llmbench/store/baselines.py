@@ -23,6 +23,7 @@ from llmbench.store.places import PARTIAL, Place, is_url, place_of
 from llmbench.store.record import FAILED
 from llmbench.store.runs import RECORDS, Header, Manifest, find_run, read_manifest
 from llmbench.store.schema import METADATA_KEY, NAMED, VERSION
+from llmbench.store.sentinels import sentinel_levels
 from llmbench.store.table import read_records, read_table
 
 MARKER, MARKER_SCHEMA = "llmbench-baselines.json", "llmbench.baselines/1"
@@ -100,7 +101,8 @@ class Store:
         self._mark()
         rows = evidence.run.rows
         entry = Entry(
-            _new_id(), event, run, by, why, len({r.case_id for r in rows}), len({r.process for r in rows})
+            _new_id(), event, run, by, why, len({r.case_id for r in rows}), len({r.process for r in rows}),
+            sentinel_levels(evidence.run.manifest.sentinels),
         )  # fmt: skip
         header = evidence.run.manifest.header
         content = _parquet(read_table(folder, header), header, entry)

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 from llmbench.store.runs import Header
+from llmbench.store.sentinels import SentinelLevel
 
 SOFT = ("torch", "triton", "cudnn")
 """Software of which another version starts a segment of its own: a change may be its doing, and is no one's fault."""
@@ -43,6 +44,7 @@ class Entry:
     why: str | None
     cases: int = 0
     processes: int = 0
+    sentinels: tuple[SentinelLevel, ...] = ()  # how fast the machine was
 
     @property
     def folder(self) -> str:

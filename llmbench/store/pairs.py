@@ -21,7 +21,8 @@ _METADATA_KEY = b"llmbench.schema"
 class PairBlock:
     """Samples of one case in one process, taken without a pause.
 
-    `look`: which question of the judge it answers, `pair` its number in the whole gate. The first `dropped` samples
+    `look`: which question of the judge it answers, from 1; below 0, which one about a case that is measured again,
+    alone. `pair`: its number in the whole gate. The first `dropped` samples
     came right after a switch. `counts`: its pair was finished and the case failed on neither side.
     """
 

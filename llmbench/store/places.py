@@ -4,8 +4,9 @@ import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 from uuid import uuid4
 
 from llmbench.errors import LlmbenchError, MachineError, UsageError
@@ -104,10 +105,13 @@ class Remote:
         names = (name.removeprefix(self._root).lstrip("/") for name in found)
         return sorted(name for name in names if not name.endswith(PARTIAL))
 
-    def open(self, name: str) -> Any:
-        """Raises: MachineError where it cannot be read."""
+    def open(self, name: str) -> IO[bytes]:
+        """The whole of it at once, so that whoever reads it on meets no error of the library behind the scheme.
+
+        Raises: MachineError where it cannot be read.
+        """
         with _reached(f"{self.url}/{name}", "read"):
-            return self._files.open(self._path(name), "rb")
+            return BytesIO(self._files.cat_file(self._path(name)))
 
     def write(self, name: str, content: bytes) -> None:
         """In a transaction: nobody sees half of it. Raises: MachineError where it cannot be written."""

@@ -19,6 +19,7 @@ from llmbench.machine.fingerprint import Machine
 from llmbench.metrics import METRICS
 from llmbench.store.record import Measurement, Record
 from llmbench.store.schema import METADATA_KEY, NAMED, TELEMETRY, VERSION, records_schema
+from llmbench.store.sentinels import Sentinel
 from llmbench.suite.case import Case
 from llmbench.suite.suite import Match, Suite
 
@@ -83,6 +84,7 @@ class Manifest:
     wall_s: float = 0.0  # of all units, over every session of the run
     point_wall_s: dict[str, float] = field(default_factory=dict)  # by point_id, mean over processes
     ledger_s: dict[str, float] = field(default_factory=dict)  # seconds of the workers by stage
+    sentinels: tuple[Sentinel, ...] = ()  # how fast the machine was; older runs have none
 
 
 def write_run(

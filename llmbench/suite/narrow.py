@@ -34,7 +34,8 @@ def suite_filter(only: list[str], suite: Suite) -> Match:
 
 def quick(suite: Suite) -> Suite:
     """The suite with the ends of each axis (and what the baseline names), one process and little time a case."""
-    measure = replace(suite.measure, max_s=min(0.05, suite.measure.max_s), min_samples=6, processes=1)
+    max_s = min(0.05, suite.measure.max_s)
+    measure = replace(suite.measure, max_s=max_s, min_samples=6, processes=1, sentinels=False)
     return replace(suite, axes=tuple(_ends(axis, suite.baseline) for axis in suite.axes), measure=measure)
 
 

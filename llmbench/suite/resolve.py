@@ -14,8 +14,7 @@ from llmbench.metrics import METRICS
 from llmbench.suite.catalog import OpSpec, ParamSpec, Phase, Scalar
 from llmbench.suite.document import Document, Place, dotted, seen
 from llmbench.suite.level import Level
-from llmbench.suite.spec import MeasureSpec, size_bytes
-from llmbench.suite.suite import Axis, AxisValue, Match, Measure, Skip, Suite
+from llmbench.suite.suite import Axis, AxisValue, GateCase, Match, Skip, Suite
 from llmbench.suite.values import broken, read_value, repeats
 
 MAX_CASES = 100_000
@@ -57,7 +56,7 @@ class Draft:
             phases=cast(tuple[Phase, ...], self._names("phases")),
             axes=tuple(self.axes),
             fixed=self._fixed(),
-            measure=read_measure(self.level.owner("measure")[0].measure),
+            measure=self.level.owner("measure")[0].measure.read(),
             probes=self._unique("probes"),
             gate=self._gate(),
             seed=self.level.owner("seed")[0].seed,
@@ -81,7 +80,7 @@ class Draft:
                 self.settings[param.name] = [Setting(param.default, ())]
 
     def read_matches(self) -> None:
-        """Stage 3: what the baseline and the skip rules name is in the suite."""
+        """Stage 3: what the baseline, the skip rules and the gate's cases name is in the suite."""
         part, place = self.level.owner("baseline")
         baseline = self._match(part.baseline, place, must_fit=True)
         part, place = self.level.owner("skip")
@@ -90,7 +89,14 @@ class Draft:
             Skip(self._match(rule.match, (*place, i, "match"), must_fit=own), rule.why)
             for i, rule in enumerate(part.skip)
         )
-        self.suite = replace(self.suite, baseline={k: v[0] for k, v in baseline.items()}, skip=skip)
+        part, place = self.level.owner("gate")
+        own = self.level.is_own(place)
+        cases = tuple(
+            GateCase(self._match(entry.match, (*place, "cases", i, "match"), must_fit=own), entry.limits, entry.why)
+            for i, entry in enumerate(part.gate.cases)
+        )
+        first = {key: values[0] for key, values in baseline.items()}
+        self.suite = replace(self.suite, baseline=first, skip=skip, gate_cases=cases)
 
     def check_size(self) -> None:
         """Stage 4: not too many cases."""
@@ -147,18 +153,22 @@ class Draft:
 
     def _gate(self) -> dict[str, float]:
         part, place = self.level.owner("gate")
-        for name in part.gate:
+        self._metrics(part.gate.limits, place)
+        for i, entry in enumerate(part.gate.cases):
+            at = (*place, "cases", i)
+            self._metrics(entry.limits, at)
+            if not entry.limits:
+                self.add(f"{dotted(at)} sets no limit; wanted at least one, such as time: 0.1", at)
+        return part.gate.limits
+
+    def _metrics(self, names: Iterable[str], place: Place) -> None:
+        """Refuses what is no metric, or none that can be gated."""
+        for name in names:
+            at = (*place, name)
             if name not in METRICS:
-                self.add(
-                    f"{dotted((*place, name))} is not a metric{self._near(name, METRICS)}", (*place, name), at="key"
-                )
+                self.add(f"{dotted(at)} is not a metric{self._near(name, METRICS)}", at, at="key")
             elif METRICS[name].better == "none":
-                self.add(
-                    f"{dotted((*place, name))} cannot be a gate; neither more nor less of it is better",
-                    (*place, name),
-                    at="key",
-                )
-        return dict(part.gate)
+                self.add(f"{dotted(at)} cannot be a gate; neither more nor less of it is better", at, at="key")
 
     def _param(self, name: str, place: Place) -> ParamSpec | None:
         spec = self.op.param(name)
@@ -293,18 +303,3 @@ def choices(suite: Suite, key: str, values: Iterable[Scalar]) -> dict[Scalar, No
         if axis.name == key and any(v.label is not None for v in axis.values):
             return dict.fromkeys(v.label for v in axis.values if v.label is not None)
     return dict.fromkeys(values) if suite.op.param(key) else None
-
-
-def read_measure(spec: MeasureSpec) -> Measure:
-    """The text's measure with its sizes in bytes."""
-    return Measure(
-        target_ci=spec.target_ci,
-        max_s=spec.max_s,
-        min_samples=spec.min_samples,
-        cache=spec.cache,
-        order=spec.order,
-        processes=spec.processes,
-        timeout_s=spec.timeout_s,
-        memory_limit=size_bytes(spec.memory_limit) if "memory_limit" in spec.model_fields_set else None,
-        threads=spec.threads,
-    )

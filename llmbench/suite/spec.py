@@ -7,9 +7,19 @@ import re
 from math import isfinite
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Discriminator, Field, StringConstraints, Tag, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+)
 
 from llmbench.errors import nearest
+from llmbench.metrics import METRICS
 from llmbench.suite.catalog import Catalog, Scalar
 from llmbench.suite.document import Document, Place, dotted
 from llmbench.suite.form import STRICT, Name, json_schema_of, told, wanted
@@ -51,6 +61,14 @@ def _finite(value: Scalar) -> Scalar:
     return value
 
 
+def _with_metrics(schema: dict[str, Any]) -> None:
+    """Closes the schema of such a mapping: the metrics that can be gated, by name."""
+    value = schema.pop("additionalProperties")
+    found = {m.name: {**value, "description": m.doc} for m in METRICS.values() if m.better != "none"}
+    schema["properties"] |= found
+    schema["additionalProperties"] = False
+
+
 def _form(value: object) -> str | None:
     return "<list>" if isinstance(value, list) else "<mapping>" if isinstance(value, dict) else None
 
@@ -89,6 +107,10 @@ Plugin = Annotated[
     StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?$"),
     wanted("'module' or 'module:function'"),
 ]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Why = Annotated[str, StringConstraints(min_length=1), wanted("the reason, in words")]
+OPEN = ConfigDict(**{**STRICT, "extra": "allow", "json_schema_extra": _with_metrics})
+"""Of a mapping whose other keys are metrics: `resolve` checks their names."""
 OverlayName = Annotated[
     str, StringConstraints(pattern=r"^(cpu|cuda|sm[0-9]{2,3})$"), wanted("cpu, cuda or an architecture such as sm90")
 ]
@@ -101,8 +123,40 @@ class SkipSpec(BaseModel):
 
     match: MatchSpec
     """What they have in common: parameter, axis, impl or phase, with the value or the list of values that match."""
-    why: Annotated[str, StringConstraints(min_length=1), wanted("the reason, in words")]
+    why: Why
     """The reason, as the record and the report give it."""
+
+
+class GateCaseSpec(BaseModel):
+    """Limits of some cases, metric by metric in place of those of all: {match: {impl: naive}, time: 0.1}."""
+
+    model_config = OPEN
+    __pydantic_extra__: dict[str, Annotated[Share | Literal["none"], wanted("a fraction, 0 or more, or none")]]
+
+    match: MatchSpec
+    """What they have in common, as in `skip`."""
+    why: Why | None = None
+    """The reason, as verdicts give it."""
+
+    @property
+    def limits(self) -> dict[str, float | None]:
+        """Metric -> how much worse it may get, None where it is not gated."""
+        return {name: None if limit == "none" else limit for name, limit in self.__pydantic_extra__.items()}
+
+
+class GateSpec(BaseModel):
+    """How much worse each metric may get before a gate fails, as a fraction: {time: 0.03}."""
+
+    model_config = OPEN
+    __pydantic_extra__: dict[str, Annotated[Share, wanted("a fraction, 0 or more")]]
+
+    cases: list[GateCaseSpec] = []
+    """Limits of some cases: 0.1, or `none` to leave a metric out. The last entry that names a metric counts."""
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Metric -> how much worse it may get."""
+        return dict(self.__pydantic_extra__)
 
 
 class MeasureSpec(BaseModel):
@@ -132,6 +186,24 @@ class MeasureSpec(BaseModel):
     """Memory that a worker may add to what it holds after its imports."""
     threads: Annotated[int, Field(ge=1), wanted("an integer, 1 or more")] | None = None
     """Threads of torch's kernels on a CPU. Default: OMP_NUM_THREADS, or else one a core."""
+    sentinels: Annotated[bool, wanted("true or false")] = _DEFAULT.sentinels
+    """Whether kernels that never change are timed now and then, so that a gate knows how fast the machine was."""
+
+    def read(self) -> Measure:
+        """The same with its sizes in bytes."""
+        limit = size_bytes(self.memory_limit) if "memory_limit" in self.model_fields_set else None
+        return Measure(
+            target_ci=self.target_ci,
+            max_s=self.max_s,
+            min_samples=self.min_samples,
+            cache=self.cache,
+            order=self.order,
+            processes=self.processes,
+            timeout_s=self.timeout_s,
+            memory_limit=limit,
+            threads=self.threads,
+            sentinels=self.sentinels,
+        )
 
 
 class PartSpec(BaseModel):
@@ -158,8 +230,8 @@ class PartSpec(BaseModel):
         Field(json_schema_extra={"uniqueItems": True}),
     ] = []
     """What is observed beside time, in passes of its own."""
-    gate: dict[Name, Annotated[float, Field(ge=0, allow_inf_nan=False), wanted("a fraction, 0 or more")]] = {}
-    """How much worse each metric may get before a gate fails, as a fraction: {time: 0.03}."""
+    gate: GateSpec = Field(default_factory=lambda: GateSpec.model_validate({}))
+    """How much worse each metric may get before a gate fails, as a fraction: {time: 0.03}; `cases` for some of them."""
     seed: Annotated[int, Field(ge=0), wanted("an integer, 0 or more")] = 0
     """Where the inputs' random numbers start."""
 

@@ -33,6 +33,15 @@ class Skip:
 
 
 @dataclass(frozen=True)
+class GateCase:
+    """Limits of the cases that match, in place of those of all; a metric with None is not gated in them."""
+
+    match: Match
+    limits: dict[str, float | None]
+    why: str | None = None
+
+
+@dataclass(frozen=True)
 class Measure:
     """How each case is measured; the defaults are those of a suite that says nothing."""
 
@@ -45,6 +54,7 @@ class Measure:
     timeout_s: float = 300.0  # a stage of a case (build, check, memory, a block of samples) that takes longer is a hang
     memory_limit: int | None = None  # bytes that a worker may add to what it holds after its imports
     threads: int | None = None  # of torch in a worker; None leaves it to torch and the environment
+    sentinels: bool = True  # kernels that never change are timed between the points: how fast is the machine?
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,7 @@ class Suite:
     measure: Measure = field(default_factory=Measure)
     probes: tuple[str, ...] = ()
     gate: dict[str, float] = field(default_factory=dict)
+    gate_cases: tuple[GateCase, ...] = ()  # of two that match a case, the later one counts, metric by metric
     seed: int = 0
     plugins: tuple[str, ...] = ()
 

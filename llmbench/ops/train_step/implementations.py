@@ -1,6 +1,7 @@
 """A training step as it is measured: eager, and compiled."""
 
 from collections.abc import Callable, Mapping
+from random import Random
 from statistics import median
 from time import perf_counter
 
@@ -14,7 +15,8 @@ from llmbench.ops.train_step.params import TrainStepParams, recipe_of
 
 Key = str | tuple[str, str]
 LEARNED = 20  # steps after which the loss is told
-WARM = 5  # steps of which parts are not timed
+WARM = 1  # steps with marks before those that are timed
+QUADS = 8  # of two steps whose parts are timed and two that no mark disturbs, as ABBA or BAAB
 
 
 class _Steps:
@@ -48,11 +50,8 @@ class _Steps:
     def figures(self) -> Mapping[Key, float]:
         """From passes of their own, begun anew: parts of the time, loss after some steps, parts of the memory."""
         self._step = self._made()
-        found: dict[Key, float] = {}
-        found |= {("time", part): seconds for part, seconds in self._parts().items()}
-        found["loss_after"] = self._loss_after()
-        if self._step.scaler is not None:
-            found |= {"skipped_steps": self._step.skipped, "loss_scale_after": self._step.scaler.scale}
+        found = self._learned()
+        found |= self._parts()
         self.reset()
         if self._recipe.compiled:
             return found
@@ -80,21 +79,42 @@ class _Steps:
                 return loss
             self._step.steps -= 1
 
-    def _parts(self) -> dict[str, float]:
-        """Seconds of each part, the median over steps; the device is waited for between them."""
-        clock = PartClock(self._device)
-        spent: dict[str, list[float]] = {part: [] for part in PARTS}
+    def _learned(self) -> dict[Key, float]:
+        """The loss of the last of the first steps, and what loss scaling did in them."""
         assert self._step is not None
-        while self._step.steps < LEARNED - 1:
-            self._one(clock.mark)
-            found = clock.take()
-            if self._step.steps > WARM:
-                for part in PARTS:
-                    spent[part].append(found.get(part, 0.0))
-        return {part: median(times) for part, times in spent.items()}
+        losses = [self._one() for _ in range(LEARNED)]
+        found: dict[Key, float] = {"loss_after": float(losses[-1].item())}
+        if self._step.scaler is not None:
+            found |= {"skipped_steps": self._step.skipped, "loss_scale_after": self._step.scaler.scale}
+        return found
 
-    def _loss_after(self) -> float:
-        return float(self._one().item())
+    def _parts(self) -> dict[Key, float]:
+        """Seconds of each part, the median over steps, and their sum over steps that no mark disturbs.
+
+        The device is waited for between parts. Steps with marks and without take turns in quads: how long they take may
+        alternate, as blocks of memory come and go, and the machine may drift.
+        """
+        assert self._step is not None
+        clock, chance = PartClock(self._device), Random(SEED)
+        spent: list[dict[str, float]] = []
+        ratios: list[float] = []
+        for _ in range(WARM):
+            self._one(clock.mark)
+            clock.take()
+        for _ in range(QUADS):
+            whole_s = 0.0
+            first = chance.random() < 0.5
+            for is_marked in (first, not first, not first, first):
+                begin = perf_counter()
+                self._one(*([clock.mark] if is_marked else []))
+                if is_marked:
+                    spent.append(clock.take())
+                else:
+                    _wait_for(self._device)
+                    whole_s += perf_counter() - begin
+            ratios.append(sum(sum(s.values()) for s in spent[-2:]) / whole_s)
+        found: dict[Key, float] = {("time", part): median(s.get(part, 0.0) for s in spent) for part in PARTS}
+        return found | {"parts_over_step": median(ratios)}
 
 
 class PartClock:
@@ -108,8 +128,7 @@ class PartClock:
 
     def mark(self, part: str | None) -> None:
         """A part begins; None: the step is over."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        _wait_for(self._device)
         now = perf_counter()
         if self._part is not None:
             self._spent[self._part] = self._spent.get(self._part, 0.0) + now - self._since
@@ -119,6 +138,11 @@ class PartClock:
         """What the last step's parts took."""
         spent, self._spent = self._spent, {}
         return spent
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 @train_step.impl("eager", graphable=False)

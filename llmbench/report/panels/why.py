@@ -13,8 +13,9 @@ from llmbench.report.scale import MISSING
 _PROBES = {
     "peak_memory": "memory", "peak_reserved": "memory", "peak_rss": "memory",
     "power": "power", "sm_clock": "power", "memory_clock": "power", "temperature": "power", "energy": "energy",
-    "launches": "kernels", "graphs": "kernels", "graph_breaks": "kernels", "recompiles": "kernels",
-    "registers": "kernels", "spills": "kernels", "shared_memory": "kernels", "energy_per_token": "energy",
+    "launches": "kernels", "counted_flop": "kernels", "graphs": "kernels", "graph_breaks": "kernels",
+    "recompiles": "kernels", "registers": "kernels", "spills": "kernels", "shared_memory": "kernels",
+    "energy_per_token": "energy",
 }  # fmt: skip
 _COSTS = {"flop_per_s": "flop", "flop_peak_fraction": "flop", "bytes_per_s": "bytes", "tokens_per_s": "tokens"}
 _COUNTS = {"flop": "FLOP counts", "bytes": "counts of bytes", "tokens": "counts of tokens"}

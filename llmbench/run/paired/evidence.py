@@ -49,7 +49,7 @@ def document(found: Found) -> dict[str, Any]:
     components, shift = (judged.components, judged.systemic) if judged else (None, None)
     paired: dict[str, Any] = {
         "folder": str(seen.folder), "pairs": seen.pairs, "pairs_s": seen.pairs_s, "wall_s": seen.wall_s,
-        "max_minutes": seen.max_minutes, "budget_spent": seen.spent, "layout": seen.layout,
+        "max_minutes": seen.max_minutes, "budget_spent": seen.spent, "layout": seen.layout, "seed": seen.seed,
         "cores": to_plain(seen.cores), "same_code": seen.same_code, "self_test": seen.asked.itself,
         "sides": {side: _side(seen, i) for i, side in enumerate(SIDES)},
         "rule": to_plain(judged.evidence.rule) if judged else None,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llmbench.analyze.paired import Decision
+from llmbench.analyze.paired import Decision, Judged
 from llmbench.run.paired.turns import SIDES
 from llmbench.store.pairs import PairBlock
 from llmbench.store.record import SideName
@@ -18,7 +18,7 @@ from llmbench.store.record import SideName
 FAULT_S = 2e-6
 """What a minor fault costs: naive attention of 512 tokens took 3.2 to 8 ms longer with 1,500 to 4,000 a call."""
 
-Judge = Callable[[str], Decision]
+Judge = Callable[[str], Judged]
 
 
 class Faults(NamedTuple):
@@ -45,9 +45,15 @@ def suspicious(key: str, blocks: Sequence[PairBlock], *, margin: float) -> Fault
 def confirmed_alone(decision: Decision, faults: Faults, judge_alone: Judge) -> Decision:
     """The decision on a case that is measured once more, alone in its processes; the reason says so.
 
-    `judge_alone` measures. What it confirms is the code's doing; what it does not decide stays open.
+    `judge_alone` measures. What it confirms is the code's doing; what it does not decide stays open. Where the budget
+    ended before it had the pairs to decide, the decision stands.
     """
-    alone = judge_alone(decision.case)
+    judged = judge_alone(decision.case)
+    alone = judged.decisions[decision.case]
+    alone = replace(alone, questions=tuple(-number for number in alone.questions))
+    if judged.evidence.short and alone.word == "INCONCLUSIVE":
+        more = "the budget was spent before it was measured again, alone: this may be its heap's doing"
+        return replace(decision, reason=f"{decision.reason}; {faults.text}, but {more}")
     told = f"{faults.text}, so it was measured again, alone in its processes: {alone.reason}"
     if alone.word == decision.word:
         return replace(alone, reason=f"{told}; together with the others: {decision.reason}")

@@ -21,7 +21,7 @@ from llmbench.measure.memory import free_memory_bytes
 from llmbench.measure.sampler import Samples, Target, Turn
 from llmbench.run.failure import failure
 from llmbench.run.limits import limit_memory
-from llmbench.run.paired.loaded import loaded_sources
+from llmbench.run.paired.loaded import loaded_sources, plugin_packages
 from llmbench.run.paired.turns import MOST_CALLS
 from llmbench.run.prepared import Prepared, Problem
 from llmbench.run.probes import observe
@@ -83,7 +83,8 @@ class Keeper:
         elif isinstance(message, Release):
             self.bench.emit(Found(self._release(message.case_id)))
         elif isinstance(message, Sources):
-            self.bench.emit(Loaded(tuple(loaded_sources(message.folders, message.packages))))
+            packages = [*message.packages, *(plugin_packages() if message.installed else ())]
+            self.bench.emit(Loaded(tuple(loaded_sources(message.folders, packages))))
         elif isinstance(message, Offer):
             self.bench.emit(Offered(self.offer()))
         self._tell()

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from importlib.metadata import entry_points
 
 from llmbench.run.protocol import Source
 
@@ -19,6 +20,11 @@ def loaded_sources(folders: Sequence[str], packages: Sequence[str]) -> list[Sour
     Of the harness only its kernels, where `packages` names them; what an environment within a folder has is no source.
     """
     return sorted(_found(folders, packages), key=lambda source: source.module)
+
+
+def plugin_packages() -> list[str]:
+    """The top-level names of the plugins that this environment has installed."""
+    return [entry.value.partition(":")[0].partition(".")[0] for entry in entry_points(group="llmbench.plugins")]
 
 
 def _found(folders: Sequence[str], packages: Sequence[str]) -> Iterator[Source]:

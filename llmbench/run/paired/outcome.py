@@ -2,92 +2,109 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 
 from llmbench.analyze.change import DETERMINISTIC, Change, change
 from llmbench.analyze.compare import Seen
 from llmbench.analyze.conditions import Conditions, disturbance
+from llmbench.analyze.limits import CaseLimits, Limits, limits_of
 from llmbench.analyze.paired import Decision, Systemic
-from llmbench.analyze.verdict import Finding, Verdict, Word, by_status, judge_change, limits_of, verdict_of
+from llmbench.analyze.verdict import Finding, Verdict, Word, by_limit, by_status, judge_change, verdict_of
 from llmbench.metrics import METRICS
 from llmbench.run.paired.pair import Loss
-from llmbench.run.paired.quantile import logs_of
+from llmbench.run.paired.quantile import logs_of, ratio_of
 from llmbench.run.paired.tier import Tier
 from llmbench.run.paired.turns import SIDES
 from llmbench.store.pairs import PairBlock
 from llmbench.store.query import Row
 from llmbench.store.record import WORST_FIRST, Measurement, Record, SideName
-from llmbench.suite.case import Case
+from llmbench.suite.case import Case, facts_of
 from llmbench.suite.catalog import Scalar
+from llmbench.suite.suite import Suite
 
-EXACT = ("peak_memory", "launches", "graph_breaks", "spills")
+EXACT = ("peak_memory", "launches", "counted_flop", "graph_breaks", "spills")
 """Deterministic metrics that are gated whether the suite's `gate` names them or not, to the last one; the others
 (registers, shared memory, recompiles) are means and no costs, and are told where they differ."""
 
 
-def paired_limits(gate: Mapping[str, float]) -> dict[str, float]:
-    """Metric -> the share by which it may grow: those of the suite's `gate`, time and the exact ones always."""
-    found = limits_of(gate)
-    return {"time": found["time"], **dict.fromkeys(EXACT, 0.0), **{k: v for k, v in found.items() if k != "time"}}
+FAILS = 2  # processes of the head in which a case must fail to be broken: one may have been the machine's doing
+
+
+def paired_limits(suite: Suite) -> Limits:
+    """The limits of the suite: those of its `gate`, time and the exact metrics always."""
+    found = limits_of(suite)
+    always = {"time": found.shares["time"], **dict.fromkeys(EXACT, 0.0)}
+    return replace(found, shares={**always, **found.shares})
 
 
 def verdict_on(
     case: Case, tier: Tier, losses: Sequence[Loss], decision: Decision | None, blocks: Sequence[PairBlock],
-    limits: Mapping[str, float],
+    limits: CaseLimits,
 ) -> Verdict:  # fmt: skip
-    """The verdict on a case: how it fared in every process first, then each metric with a limit.
+    """The verdict on a case: how it fared in the exact tier, then whether it fails in pairs, then metrics with a limit.
 
-    `losses` and `blocks` are those of this case.
+    `losses` and `blocks` are those of this case. What fails now and then in a pair decides nothing of other pairs: see
+    `_broken` and `_with_losses`.
     """
     facts: dict[str, Scalar] = {"impl": case.impl, "phase": case.phase, **case.told}
     if case.skip is not None:
         return Verdict(case.case_id, case.label, "NO_RESULT", f"skipped: {case.skip}", facts=facts)
-    records = {side: _records(case, side, tier, losses) for side in SIDES}
+    records = {side: tier.records.get((side, case.case_id), []) for side in SIDES}
     base, head = (_seen(records[side], blocks, side) for side in SIDES)
-    said = by_status(base, head)
+    said = by_status(base, head) if base or head else None
     if said is not None:
         return Verdict(case.case_id, case.label, *said, facts=facts)
+    if not tier.is_examined(case):
+        reason = f"the budget was spent before it was examined{' twice' if base or head else ''}"
+        return Verdict(case.case_id, case.label, "INCONCLUSIVE", reason, facts=facts)
+    if (why := _broken(losses, blocks)) is not None:
+        return Verdict(case.case_id, case.label, "BROKEN", why, facts=facts)
     findings = list(_exact(case, records, limits))
     outputs = _outputs(case, tier)
+    if decision is None and "time" in limits.shares:
+        reason = "time was not judged: the gate ended before"
+        untimed = Change("time", "s", None, None, 0, 0)
+        findings.append(Finding("time", "INCONCLUSIVE", reason, limits.shares["time"], None, untimed))
     if decision is not None:
-        time = _time(decision, blocks, losses)
+        time = _with_losses(_time(decision, blocks, losses), losses, blocks)
         why = disturbance(
             base.conditions, head.conditions, slower=time.word == "REGRESSED",
             not_slower=time.word in ("PASS", "IMPROVED"),
         ) if base and head else None  # fmt: skip
         if why is not None:
             time = Finding("time", "ENV_ERROR", f"{why} ({time.word}: {time.reason})", time.limit, None, time.change)
-        findings.insert(0, time)
+        findings.insert(0, by_limit(time, limits))
     if outputs is not None:
         findings.append(outputs)
-    if not findings:
-        return Verdict(case.case_id, case.label, "NO_RESULT", "nothing that is gated was measured", facts=facts)
-    return verdict_of(case.case_id, case.label, findings, facts)
+    return verdict_of(case.case_id, case.label, findings, facts, limits.not_gated)
 
 
 def systemic_verdict(found: Systemic) -> Verdict | str:
-    """The one verdict on the suite as a whole where its shift was confirmed, else what to say of it."""
-    if not found.confirmed:
+    """The one verdict on the suite as a whole where its shift reaches the limit, else what to say of it."""
+    if not found.found:
         return found.reason
     word: Word = "REGRESSED" if found.slower else "IMPROVED"
     return Verdict(None, "the whole suite (SYSTEMIC)", word, found.reason)
 
 
-def missing(cases: Iterable[Case], revision: str) -> Iterator[Verdict]:
-    """Cases of the base's suite that the head's has no more."""
-    for case in cases:
-        reason = f"in the suite of {revision}, not in that of the head"
-        yield Verdict(case.case_id, case.label, "MISSING", reason, facts={"impl": case.impl, "phase": case.phase})
+def missing(case: Case, reason: str) -> Verdict:
+    """The verdict on a case of the base's suite that the head does not measure."""
+    return Verdict(case.case_id, case.label, "MISSING", reason, facts={"impl": case.impl, "phase": case.phase})
 
 
-def untold_differences(cases: Sequence[Case], tier: Tier, limits: Mapping[str, float]) -> Iterator[str]:
-    """What differs between the sides without being gated: other counts, and kernels of other names."""
+def untold_differences(cases: Sequence[Case], tier: Tier, limits: Limits) -> Iterator[str]:
+    """What differs between the sides without being gated: other counts, what one side alone has, names of kernels."""
     for case in cases:
         rows = {side: [m for r in tier.records.get((side, case.case_id), []) for m in r.measurements] for side in SIDES}
-        for metric in sorted(DETERMINISTIC - {*limits}):
+        for metric in sorted(DETERMINISTIC - {*limits.of(facts_of(case)).shares}):
             a, b = ({m.value for m in rows[side] if m.metric == metric and m.part is None} for side in SIDES)
             if a and b and a != b:
                 yield f"{case.label}: {metric} {_values(b)} against {_values(a)}, which the suite's gate does not name"
+        for metric in EXACT if tier.is_ok(case) else ():
+            has = [any(m.metric == metric and m.part is None for m in rows[side]) for side in SIDES]
+            if has[0] != has[1]:
+                yield f"{case.label}: {metric} in {SIDES[has.index(True)]} alone, so it is not compared"
         a_names, b_names = (
             {m.part: m.value for m in rows[side] if m.metric == "launches" and m.part is not None} for side in SIDES
         )
@@ -107,10 +124,42 @@ def demoted(verdicts: Iterable[Verdict]) -> Iterator[str]:
         yield f"{metric} differs between processes of one side in {cases}: judged like a time there, not exactly"
 
 
-def _records(case: Case, side: SideName, tier: Tier, losses: Sequence[Loss]) -> list[Record]:
-    """Of every process of a side that ended with one."""
-    later = [loss.record for loss in losses if loss.side == side and loss.record is not None]
-    return [*tier.records.get((side, case.case_id), []), *later]
+def _broken(losses: Sequence[Loss], blocks: Sequence[PairBlock]) -> str | None:
+    """Why a case is broken by the head that was right in the exact tier: it failed in two processes or more of the head
+    that were timed, and in none of the base. None where it is not."""
+    base, head = (_failures(losses, side) for side in SIDES)
+    if base or len(head) < FAILS:
+        return None
+    total = _processes(losses, blocks, "head")
+    return f"failed in {len(head)} of {total} processes of the head, in none of the base: {head[0].why}"
+
+
+def _with_losses(time: Finding, losses: Sequence[Loss], blocks: Sequence[PairBlock]) -> Finding:
+    """What is said of the time of a case that failed in some pairs, which the decision is without.
+
+    Where the head failed, only a regression in the other pairs stands: nothing else can be said of code that fails now
+    and then. Failures of the base alone are told.
+    """
+    failures = {side: _failures(losses, side) for side in SIDES}
+    if not any(failures.values()):
+        return time
+    told = " and ".join(
+        f"failed in {len(own)} of {_processes(losses, blocks, side)} processes of the {side} ({own[0].why})"
+        for side, own in failures.items() if own
+    )  # fmt: skip
+    if failures["head"] and time.word != "REGRESSED":
+        return replace(time, word="INCONCLUSIVE", reason=f"{told}; in the other pairs {time.word}: {time.reason}")
+    return replace(time, reason=f"{time.reason}; {told}: these pairs have no value")
+
+
+def _failures(losses: Sequence[Loss], side: SideName) -> list[Loss]:
+    return [loss for loss in losses if loss.side == side and loss.record is not None]
+
+
+def _processes(losses: Sequence[Loss], blocks: Sequence[PairBlock], side: SideName) -> int:
+    """How many processes of a side had the case in a pair."""
+    failed = {loss.record.process for loss in _failures(losses, side) if loss.record is not None}
+    return len(failed | {b.process for b in blocks if b.side == side})
 
 
 def _seen(records: Sequence[Record], blocks: Sequence[PairBlock], side: SideName) -> Seen | None:
@@ -123,24 +172,26 @@ def _seen(records: Sequence[Record], blocks: Sequence[PairBlock], side: SideName
     return Seen(worst.status, worst.why, len(records), Conditions(throttled, 0.0))
 
 
-def _exact(case: Case, records: Mapping[SideName, Sequence[Record]], limits: Mapping[str, float]) -> Iterator[Finding]:
+def _exact(case: Case, records: Mapping[SideName, Sequence[Record]], limits: CaseLimits) -> Iterator[Finding]:
     """Findings on the deterministic metrics that have a limit."""
-    for metric in sorted(DETERMINISTIC & {*limits}):
+    for metric in sorted(DETERMINISTIC & {*limits.shares}):
         rows = [
             [_row(case, r, m) for r in records[side] for m in r.measurements if (m.metric, m.part) == (metric, None)]
             for side in SIDES
         ]
         found = change(metric, *rows)
         if found is not None and found.a is not None and found.b is not None:
-            yield judge_change(found, limits[metric])
+            yield by_limit(judge_change(found, limits.shares[metric]), limits)
 
 
 def _time(decision: Decision, blocks: Sequence[PairBlock], losses: Sequence[Loss]) -> Finding:
+    """The finding on time; its values are those of the pairs that decided, so that run / baseline is the ratio."""
     by_pair: dict[tuple[int, int], list[PairBlock]] = {}
     for block in blocks:
-        by_pair.setdefault((block.look, block.pair), []).append(block)
-    logs = [found[decision.case] for own in by_pair.values() if decision.case in (found := logs_of(own))]
-    a, b = ([one[side] for one in logs if side in one] for side in SIDES)
+        if block.look in decision.questions:
+            by_pair.setdefault((block.look, block.pair), []).append(block)
+    pairs = [logs_of(own).get(decision.case, {}) for own in by_pair.values()]
+    a, b = ([logs[side] for logs in pairs if math.isfinite(ratio_of(logs))] for side in SIDES)
     reason = decision.reason if decision.reason.startswith("time") else f"time {decision.reason}"
     unlike = next((loss.why for loss in losses if loss.record is None), None)
     base_s, head_s = (math.exp(fmean(side)) if side else None for side in (a, b))

@@ -92,22 +92,23 @@ class Measured:
 
 
 def measure_pair(
-    plans: Sequence[Plan], crew: Crew, setting: Setting, dice: Random, *, layout: Layout, look: int, number: int
-) -> Measured:
+    plans: Sequence[Plan], crew: Crew, setting: Setting, dice: Random, *, layout: Layout, look: int, number: int,
+    first: SideName | None = None,
+) -> Measured:  # fmt: skip
     """One pair of some cases. A process that dies costs the case that it died of; the others are measured anew.
 
-    Raises: SideBroken, MachineError.
+    Raises: SideBroken, NotStarted; MachineError.
     """
     found = Measured(number=number)
     todo = list(plans)
     while todo:
-        attempt = _Attempt(crew, setting, {p.key: p for p in todo}, look, number)
+        attempt = _Attempt(crew, setting, {p.key: p for p in todo}, look, number, first)
         try:
             attempt.both(dice) if layout == "both" else attempt.apart(dice)
         except Died as death:
             crew.drop()
             case = attempt.at or todo[0].key
-            lost = Loss(case, death.side, death.why, Record(case, number, death.status, why=death.why))
+            lost = Loss(case, death.side, death.why, Record(case, death.number, death.status, why=death.why))
             found.losses += [*attempt.losses, lost]
             todo = [p for p in todo if p.key not in found.lost]
             continue
@@ -126,13 +127,14 @@ class _Attempt:
     plans: dict[str, Plan]
     look: int
     number: int
+    first: SideName | None
     blocks: list[PairBlock] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     complete: bool = True
     at: str | None = None
 
     def both(self, dice: Random) -> None:
-        order = order_of(list(self.plans), dice)
+        order = order_of(list(self.plans), dice, first=self.first)
         pair = self.crew.pair(order.first)
         sides: tuple[SideName, ...] = SIDES if order.first == "base" else SIDES[::-1]
         with parent_on(self.setting.cores):
@@ -148,7 +150,7 @@ class _Attempt:
         self.crew.end(*pair)
 
     def apart(self, dice: Random) -> None:
-        order = order_apart(list(self.plans), dice)
+        order = order_apart(list(self.plans), dice, first=self.first)
         for turns in _runs(order.turns, lambda turn: turn.quad):
             process = self.crew.one(turns[0].side)
             with parent_on(self.setting.cores):

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGKILL
 from time import monotonic
 from typing import NamedTuple, TypeVar
 
 from llmbench.errors import MachineError, UsageError
 from llmbench.machine.simulated import NAME as SIMULATED
-from llmbench.run.local import LocalWorker, WorkerDied
+from llmbench.run.local import START_S, LocalWorker, WorkerDied
 from llmbench.run.lock import DeviceLock
 from llmbench.run.oom import KillCounter
 from llmbench.run.paired.subject import Side, Sides
@@ -16,6 +17,7 @@ from llmbench.run.paired.turns import SIDES
 from llmbench.run.protocol import Hello, Message, Stage, Telemetry
 from llmbench.store.record import SideName, Status
 
+FIRST_START_S = 600.0  # of a side: its extensions of C++ and CUDA are built then, where it builds them on import
 TICK_S = 0.25  # how often a silent worker's deadline is looked at
 PLUGIN = "plugin "  # how a worker begins to say that the subject does not import
 
@@ -30,11 +32,19 @@ class SideBroken(Exception):  # noqa: N818  (an event that the gate handles)
         super().__init__("; ".join(f"{side}: {text}" for side, text in why.items()))
 
 
+class NotStarted(Exception):  # noqa: N818  (an event that the gate handles)
+    """A process of a side did not come up, twice, and not for what its code says: the machine's doing."""
+
+    def __init__(self, side: SideName, why: str) -> None:
+        self.side, self.why = side, why
+        super().__init__(why)
+
+
 class Died(Exception):  # noqa: N818  (an event that the gate handles)
     """A process ended while it was asked something, or took too long."""
 
-    def __init__(self, side: SideName, status: Status, why: str) -> None:
-        self.side, self.status, self.why = side, status, why
+    def __init__(self, side: SideName, number: int, status: Status, why: str) -> None:
+        self.side, self.number, self.status, self.why = side, number, status, why
         super().__init__(why)
 
 
@@ -79,13 +89,13 @@ class Process:
                 elif monotonic() > deadline:
                     self.worker.kill()
                     why = f"{stage} took longer than {timeout_s:g} s (measure.timeout_s)"
-                    raise Died(self.side, "timeout", why)
+                    raise Died(self.side, self.number, "timeout", why)
         except WorkerDied as e:
             raise self._died(e, stage) from None
 
     def _died(self, death: WorkerDied, stage: str) -> Died:
         status, reason = self.kills.explain(death)
-        return Died(self.side, status, f"{stage}: worker {reason}")
+        return Died(self.side, self.number, status, f"{stage}: worker {reason}")
 
 
 class Pair(NamedTuple):
@@ -102,7 +112,11 @@ class Pair(NamedTuple):
 @dataclass
 class Crew:
     """Starts and ends the processes of both sides. On the simulated device one a side is enough: nothing there depends
-    on the process but what it draws, and that begins anew with each name."""
+    on the process but what it draws, and that begins anew with each name.
+
+    Code that does not import does not at a side's first start. Any later failure to start, and one by SIGKILL, which
+    the kernel sends where memory is short, is nothing that the code says: one more try, then it is the machine's.
+    """
 
     sides: Sides
     device: str
@@ -113,17 +127,18 @@ class Crew:
     note: Callable[[str], None]
     up: list[Process] = field(default_factory=list)
     kept: dict[SideName, Process] = field(default_factory=dict)
+    greeted: set[SideName] = field(default_factory=set)  # sides of which a process came up
     started: int = 0
     start_s: float = 0.0  # seconds that the last start took
 
     def pair(self, first: SideName = "base") -> Pair:
-        """A fresh process of each side, started at once, `first` first. Raises: SideBroken; MachineError."""
+        """A fresh process of each side, `first` started first. Raises: SideBroken, NotStarted; MachineError."""
         order = SIDES if first == "base" else SIDES[::-1]
         found = self._start(order)
         return Pair(found["base"], found["head"])
 
     def one(self, side: SideName) -> Process:
-        """A fresh process of one side. Raises: SideBroken; MachineError."""
+        """A fresh process of one side. Raises: SideBroken, NotStarted; MachineError."""
         return self._start((side,))[side]
 
     def end(self, *processes: Process) -> None:
@@ -162,12 +177,13 @@ class Crew:
                     waiting[side] = self._worker(self.sides.of(side))
                 else:
                     found[side] = Process(side, number, f"{side} {number}", old.worker, old.hello, self.note)
-            for side, worker in list(waiting.items()):
-                hello = _hello(side, worker)
+            for side in list(waiting):
+                hello = self._hello(side, waiting)
                 if isinstance(hello, str):
                     broken[side] = hello
                 else:
-                    found[side] = Process(side, number, f"{side} {number}", worker, hello, self.note)
+                    self.greeted.add(side)
+                    found[side] = Process(side, number, f"{side} {number}", waiting[side], hello, self.note)
             if broken:
                 raise SideBroken(broken)
         except BaseException:
@@ -178,12 +194,26 @@ class Crew:
         self.start_s = monotonic() - begin
         return found
 
+    def _hello(self, side: SideName, waiting: dict[SideName, LocalWorker]) -> Hello | str:
+        """The first message of a worker, or of the one that takes its place; or why the code does not import."""
+        kills = KillCounter()
+        first = _greeting(side, waiting[side], known=side in self.greeted)
+        if not isinstance(first, WorkerDied | MachineError):
+            return first
+        self.note(f"{side}: a process did not start ({_reason(first, kills)}): another one was started in its place")
+        waiting[side].kill()
+        waiting[side] = self._worker(self.sides.of(side))
+        again = _greeting(side, waiting[side], known=side in self.greeted)
+        if isinstance(again, WorkerDied | MachineError):
+            raise NotStarted(side, f"{_reason(again, kills)}, in two tries")
+        return again
+
     def _worker(self, side: Side) -> LocalWorker:
         try:
             worker = LocalWorker(
                 device=self.device, plugins=self.plugins, plugin_path=side.plugin_path,
                 log=self.folder / f"{side.name}.log", threads=self.threads, python=side.python, first=side.first,
-                harness=side.harness,
+                harness=side.harness, more={"TORCH_EXTENSIONS_DIR": str(side.extensions)},
             )  # fmt: skip
         except OSError as e:
             raise MachineError(f"{side.python}: cannot be started: {e.strerror}") from e
@@ -191,15 +221,31 @@ class Crew:
         return worker
 
 
-def _hello(side: SideName, worker: LocalWorker) -> Hello | str:
-    """The first message of a worker, or why its code does not import. Raises: MachineError; UsageError."""
+def _greeting(side: SideName, worker: LocalWorker, *, known: bool) -> Hello | str | WorkerDied | MachineError:
+    """The first message of a worker, or why its code does not import; its death where that is none of the code's doing,
+    as it is not where another process of this side came up before (`known`). Raises: MachineError; UsageError."""
     try:
-        return worker.greeting()
+        return worker.greeting(within_s=START_S if known else FIRST_START_S)
+    except MachineError as e:  # it took too long
+        if known:
+            return e
+        raise
     except WorkerDied as e:
-        said = [line[10:] for line in e.log.splitlines() if line.startswith("llmbench: ")]
-        last = said[-1] if said else next((ln.strip() for ln in reversed(e.log.splitlines()) if ln.strip()), e.reason)
+        if known or e.signal == SIGKILL:
+            return e
+        last = _last_words(e)
         if e.exit_code == MachineError.exit_code:
             raise MachineError(f"{side}: {last}") from None
         if e.exit_code == UsageError.exit_code and not last.startswith(PLUGIN):
             raise UsageError(last) from None
         return last
+
+
+def _last_words(death: WorkerDied) -> str:
+    said = [line[10:] for line in death.log.splitlines() if line.startswith("llmbench: ")]
+    lines = (line.strip() for line in reversed(death.log.splitlines()))
+    return said[-1] if said else next((line for line in lines if line), death.reason)
+
+
+def _reason(failure: WorkerDied | MachineError, kills: KillCounter) -> str:
+    return kills.explain(failure)[1] if isinstance(failure, WorkerDied) else str(failure)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from llmbench.analyze.limits import Limits
 from llmbench.analyze.paired import Decision, Judged
 from llmbench.analyze.stored import Inconclusive
 from llmbench.analyze.verdict import Verdict
@@ -37,12 +38,13 @@ class Seen:
     inconclusive: Inconclusive
     max_minutes: float | None = None
     load: Load | None = None
+    seed: int = 0  # of the order of starts and blocks
     started: str = field(default_factory=_now)
     notes: list[str] = field(default_factory=list)
     refused: list[Verdict] = field(default_factory=list)  # of a side as a whole
     hellos: dict[SideName, Hello] = field(default_factory=dict)
     suite: Suite | None = None
-    limits: dict[str, float] = field(default_factory=dict)
+    limits: Limits = field(default_factory=lambda: Limits({}))
     cases: list[Case] = field(default_factory=list)
     gone: list[Case] = field(default_factory=list)  # of the base's suite alone
     tier: Tier | None = None

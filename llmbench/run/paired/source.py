@@ -1,5 +1,6 @@
 """Where pairs come from: real processes, until the time is up, with every block that they gave; or blocks on disk."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from llmbench.run.paired.pair import Layout, Loss, Measured, Plan, Setting, measure_pair
 from llmbench.run.paired.process import Crew
 from llmbench.run.paired.quantile import logs_of, ratio_of
+from llmbench.run.paired.turns import starts
 from llmbench.store.pairs import PairBlock
+from llmbench.store.record import SideName
 from llmbench.suite.catalog import Isolation
 
 Floats = NDArray[np.float64]
@@ -31,7 +34,9 @@ class Source:
     blocks: list[PairBlock] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     pairs: int = 0  # that were finished
-    looks: int = 0
+    looks: int = 0  # questions of the judge so far
+    apart: Counter[str] = field(default_factory=Counter)  # case -> questions about it alone so far
+    look: int = 0  # that is being answered
     spent: bool = False  # the time was up before all pairs were measured that were asked for
     pair_s: dict[str, float] = field(default_factory=dict)  # case -> seconds that it took in its last pair
     seconds: float = 0.0  # of all pairs, the starts of processes included
@@ -39,36 +44,43 @@ class Source:
     def take(self, cases: Sequence[str], pairs: int) -> Floats:
         """D[case, pair] of fresh pairs; fewer columns than asked for where the time is up, NaN where a case failed."""
         self.looks += 1
+        return self._answer(self.looks, cases, pairs)
+
+    def alone(self, cases: Sequence[str], pairs: int) -> Floats:
+        """The same, each case in processes of its own; the looks of a case count down from -1."""
+        self.apart.update(cases)
+        before = self.isolation
+        self.isolation = "case"
+        try:
+            return self._answer(-max(self.apart[case] for case in cases), cases, pairs)
+        finally:
+            self.isolation = before
+
+    def _answer(self, look: int, cases: Sequence[str], pairs: int) -> Floats:
+        self.look = look
+        name = f"look {look}" if look > 0 else f"look {-look}, alone"
         columns: list[list[float]] = []
+        firsts = starts(self.dice)
         for i in range(pairs):
             if self._would_be_late(cases):
                 self.spent = True
                 break
-            self.say(f"look {self.looks}: pair {i + 1} of {pairs}, {len(cases)} case{'' if len(cases) == 1 else 's'}")
-            found = self._one(cases, together=self.isolation == "point")
+            self.say(f"{name}: pair {i + 1} of {pairs}, {len(cases)} case{'' if len(cases) == 1 else 's'}")
+            found = self._one(cases, next(firsts), together=self.isolation == "point")
             if found is None:
                 self.spent = True
                 break
             columns.append([found.get(case, np.nan) for case in cases])
         return np.array(columns, dtype=np.float64).reshape(len(columns), len(cases)).T
 
-    def alone(self, cases: Sequence[str], pairs: int) -> Floats:
-        """The same, each case in processes of its own."""
-        before = self.isolation
-        self.isolation = "case"
-        try:
-            return self.take(cases, pairs)
-        finally:
-            self.isolation = before
-
-    def _one(self, cases: Sequence[str], *, together: bool) -> dict[str, float] | None:
+    def _one(self, cases: Sequence[str], first: SideName, *, together: bool) -> dict[str, float] | None:
         """D of each case in one pair; None where the time was up."""
         begin = monotonic()
         groups = [list(cases)] if together else [[case] for case in cases]
         found: dict[str, float] = {}
         for group in groups:
             since = self.setting.watch.now()
-            measured = self._measure(group)
+            measured = self._measure(group, first)
             self.losses += measured.losses
             self.blocks += measured.blocks
             if not measured.complete:
@@ -79,20 +91,23 @@ class Source:
         self.seconds += monotonic() - begin
         return found
 
-    def _measure(self, group: Sequence[str]) -> Measured:
+    def _measure(self, group: Sequence[str], first: SideName) -> Measured:
         """One pair of a group. Where two processes at once have too little memory, one at a time from then on."""
         number = self.pairs
         plans = [self.plans[case] for case in group]
-        found = measure_pair(
-            plans, self.crew, self.setting, self.dice, layout=self.layout, look=self.looks, number=number
-        )
+
+        def pair() -> Measured:
+            return measure_pair(
+                plans, self.crew, self.setting, self.dice, layout=self.layout, look=self.look, number=number,
+                first=first,
+            )  # fmt: skip
+
+        found = pair()
         if self.layout == "both" and any(loss.record and loss.record.status == "oom" for loss in found.losses):
             self.layout = "sequential"
             self.say("both sides at once run out of memory: one process at a time from here on")
             self.blocks += [replace(b, counts=False) for b in found.blocks]
-            return measure_pair(
-                plans, self.crew, self.setting, self.dice, layout=self.layout, look=self.looks, number=number
-            )
+            return pair()
         return found
 
     def _would_be_late(self, cases: Collection[str]) -> bool:
@@ -111,7 +126,7 @@ class Replay:
     looks: int = 0
 
     def take(self, cases: Sequence[str], pairs: int) -> Floats:
-        """D[case, pair] of the next look."""
+        """D[case, pair] of the next look; those of the guard are below 0, so none of them is one."""
         self.looks += 1
         by_pair: dict[int, list[PairBlock]] = {}
         for block in self.blocks:

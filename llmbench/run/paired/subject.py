@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import llmbench
 from llmbench.errors import SuiteError, UsageError
-from llmbench.run.paired.repository import Repository, repository_of
+from llmbench.run.paired.repository import PREFIX, Repository, repository_of, why_none
 from llmbench.store.record import SideName
 from llmbench.suite.bundled import find
 from llmbench.suite.load import SuiteText, parse
@@ -58,6 +58,16 @@ class Side:
     suite_path: Path | None  # of its own suite; None where it has none
     plugin_path: Path  # last on sys.path
     places: tuple[Place, ...] = ()
+    untracked: tuple[str, ...] = ()  # files of the working tree that no commit holds
+
+    @property
+    def extensions(self) -> Path:
+        """Where torch.utils.cpp_extension builds what this side compiles, kept over all pairs.
+
+        It finds what was built by its name alone, so that both sides would have the one's. The caches of Triton and of
+        Inductor stay shared: their keys are hashes of the source and all that goes into a kernel (torch 2.13).
+        """
+        return self.harness.parent / "extensions"
 
     @property
     def first(self) -> tuple[Path, ...]:
@@ -97,11 +107,11 @@ def open_sides(asked: Asked) -> Iterator[Sides]:
             raise UsageError(f"--{name}-python {python}: there is no such file")
     if by_revision and repository is None:
         raise UsageError(
-            f"{Path.cwd()}: not in a git repository, so there are no revisions; "
+            f"{why_none(Path.cwd())}, so there are no revisions; "
             "two environments are compared with --base-python and --head-python"
         )
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="llmbench-gate-", ignore_cleanup_errors=True)))
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True)))
         if repository is None or not by_revision:
             yield _installed(asked, path, folder)
             return
@@ -123,6 +133,7 @@ class _Revision:
     commit: str | None
     dirty: bool
     checked_out: bool  # a tree is made of the commit; False: the working tree serves
+    untracked: tuple[str, ...] = ()  # files of the working tree that no commit holds, where that is this revision's
 
 
 def _revisions(asked: Asked, repository: Repository, path: Path, folder: Path, stack: ExitStack) -> Sides:
@@ -154,8 +165,9 @@ def _revisions(asked: Asked, repository: Repository, path: Path, folder: Path, s
 
 def _revision(name: str | None, option: str, repository: Repository) -> _Revision:
     if name is None:
-        return _Revision(WORKING_TREE, repository.head(), repository.is_dirty(), False)
-    return _Revision(name, repository.commit(name, option=option), False, True)
+        return _Revision(WORKING_TREE, repository.head(), repository.is_dirty(), False, repository.untracked())
+    commit = repository.commit(name, option=option)
+    return _Revision(name, commit, False, True, repository.untracked() if commit == repository.head() else ())
 
 
 def _tree(stack: ExitStack, repository: Repository, revision: _Revision, folder: Path) -> Path:
@@ -179,7 +191,7 @@ def _side(
         name, revision.name, revision.commit, revision.dirty, tree, python or sys.executable,
         _harness(folder / name, kernels),
         own_suite if own_suite and own_suite.is_file() else None,
-        own_suite.parent if own_suite else suite_folder.resolve(), places,
+        own_suite.parent if own_suite else suite_folder.resolve(), places, revision.untracked,
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """The deterministic tier: what two processes of each side tell of every case before anything is timed."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -28,6 +29,11 @@ class Tier:
     ready: dict[Key, list[CaseReady]] = field(default_factory=dict)
     sources: dict[SideName, tuple[Source, ...]] = field(default_factory=dict)  # that were loaded
     free_bytes: float = 0.0  # before any case
+    rounds: Counter[str] = field(default_factory=Counter)  # case -> in how many processes a side it was examined
+
+    def is_examined(self, case: Case) -> bool:
+        """Whether it was in enough processes a side: with one alone nobody knows what is deterministic."""
+        return self.rounds[case.case_id] >= PROCESSES
 
     def is_ok(self, case: Case) -> bool:
         """Whether it is right in every process of both sides."""
@@ -44,7 +50,7 @@ class Tier:
         """
         found = []
         for case in cases:
-            if not self.is_ok(case):
+            if not self.is_examined(case) or not self.is_ok(case):
                 continue
             base, head = (self.ready[side, case.case_id][0] for side in SIDES)
             size = size_of(base.call_s, before_s=base.before_s, most_calls=min(base.most_calls, head.most_calls))
@@ -84,9 +90,10 @@ def look_at(
     cases: Sequence[Case], crew: Crew, setting: Setting, first: Pair, *, isolation: Isolation,
     packages: Sequence[str], say: Callable[[str], None],
 ) -> Tier:  # fmt: skip
-    """What processes of both sides tell of the cases; `first` are up already.
+    """What processes of both sides tell of the cases; `first` are up already. Those that the time does not suffice for
+    are not examined.
 
-    Raises: SideBroken, MachineError.
+    Raises: SideBroken, NotStarted; MachineError.
     """
     tier = Tier()
     say(f"what is exact first: {len(cases)} cases in {PROCESSES} processes a side")
@@ -107,6 +114,9 @@ def _round(
     """One process a side, or where cases are isolated one for each of them."""
     up: dict[SideName, Process] = {"base": first.base, "head": first.head} if first else {}
     for case in cases:
+        if setting.is_over:
+            break
+        tier.rounds[case.case_id] += 1
         for side, ready in _ask_both(case, crew, setting, up, tier).items():
             if not tier.free_bytes:
                 tier.free_bytes = ready.free_bytes
@@ -150,7 +160,8 @@ def _end(up: dict[SideName, Process], crew: Crew, tier: Tier, packages: Sequence
         own = crew.sides.of(side)
         folders = tuple(str(p) for p in (own.path, crew.sides.repository and crew.sides.repository.root) if p)
         try:
-            loaded = process.ask(Sources(folders, tuple(packages)), Loaded, timeout_s=60.0)
+            question = Sources(folders, tuple(packages), installed=own.path is None)
+            loaded = process.ask(question, Loaded, timeout_s=60.0)
         except Died:
             crew.forget(process)
             continue

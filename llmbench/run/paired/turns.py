@@ -68,21 +68,30 @@ def size_of(call_s: float, *, before_s: float = 0.0, most_calls: int = MOST_CALL
     return Size(calls, kept, max(1, min(DROPPED, ceil(SETTLES_S / sample_s))))
 
 
-def order_of(keys: Sequence[str], dice: Random, *, quads: int = QUADS) -> Order:
-    """A pair in random order: quads one after the other, in each of them all cases, shuffled, four blocks a case."""
-    return Order(dice.choice(SIDES), tuple(_turns(keys, dice, quads)))
+def starts(dice: Random) -> Iterator[SideName]:
+    """Which side is started first, in one pair after the other: base head head base or the other way round, drawn for
+    each four. Drawn one by one it was the same side in 8 of 8 pairs of a seed, and what comes of it a bias."""
+    while True:
+        yield from _around(dice.choice(SIDES))
 
 
-def order_apart(keys: Sequence[str], dice: Random, *, quads: int = QUADS) -> Order:
+def order_of(keys: Sequence[str], dice: Random, *, first: SideName | None = None, quads: int = QUADS) -> Order:
+    """A pair in random order: quads one after the other, in each of them all cases, shuffled, four blocks a case.
+    `first`: the side that is started first, drawn where it is not given."""
+    begins: SideName = dice.choice(SIDES) if first is None else first
+    return Order(begins, tuple(_turns(keys, dice, quads)))
+
+
+def order_apart(keys: Sequence[str], dice: Random, *, first: SideName | None = None, quads: int = QUADS) -> Order:
     """The same where the sides are never up together: base head head base (or the other way round) are four processes,
     each with half of its side's blocks of a case in a row, and `quad` is the number of the process."""
-    first = dice.choice(SIDES)
+    begins: SideName = dice.choice(SIDES) if first is None else first
     turns: list[Turn] = []
-    for process, side in enumerate(_around(first)):
+    for process, side in enumerate(_around(begins)):
         shuffled = list(keys)
         dice.shuffle(shuffled)
         turns += [Turn(process, side, key) for key in shuffled for _ in range(quads)]
-    return Order(first, tuple(turns))
+    return Order(begins, tuple(turns))
 
 
 def _around(outer: SideName) -> tuple[SideName, SideName, SideName, SideName]:

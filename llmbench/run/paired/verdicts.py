@@ -1,6 +1,6 @@
 """From what a paired gate has seen to its outcome: verdicts, exit code, warnings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from llmbench.analyze.compare import Side as Told
@@ -9,12 +9,16 @@ from llmbench.analyze.verdict import WORST_FIRST, Verdict, Word
 from llmbench.machine.nvml import open_nvml
 from llmbench.run.paired.outcome import demoted, missing, systemic_verdict, untold_differences, verdict_on
 from llmbench.run.paired.seen import Seen
+from llmbench.run.paired.subject import WORKING_TREE
 from llmbench.run.paired.turns import SIDES
 from llmbench.run.paired.witness import changed_since
 from llmbench.store.record import SideName
+from llmbench.suite.case import facts_of
 from llmbench.suite.catalog import DeviceSpec
 
+SOFTWARE = ("python", "torch", "triton", "numpy", "cuda", "cudnn")  # that two environments may have in two versions
 SHOWN = 10  # differences that are told without being gated
+UNTIMED = 5
 FALSE_ALARMS: frozenset[Word] = frozenset({"REGRESSED", "IMPROVED", "BROKEN", "FIXED"})
 """What a gate may not say of code against itself; a gate that finds improvements by chance finds regressions too."""
 
@@ -32,25 +36,48 @@ def found_of(seen: Seen) -> Found:
     verdicts = tuple(sorted(_verdicts(seen), key=lambda v: WORST_FIRST.index(v.word)))
     words = {v.word for v in verdicts}
     code = exit_code(words, inconclusive=seen.inconclusive)
-    if code == 0 and seen.asked.itself and words & FALSE_ALARMS:
+    if code in (0, NO_BASELINE, 5) and seen.asked.itself and words & FALSE_ALARMS:  # what is left open excuses none
         code = 1
     outcome = Outcome(
-        code, seen.inconclusive, _told(seen, "base"), _told(seen, "head"), seen.limits, verdicts,
-        tuple(dict.fromkeys(_warnings(seen, verdicts))),
+        code, seen.inconclusive, _told(seen, "base"), _told(seen, "head"), seen.limits.shares, verdicts,
+        tuple(dict.fromkeys(_warnings(seen, verdicts))), itself=seen.asked.itself,
     )  # fmt: skip
-    if code in (0, 5) and not outcome.judged:
+    if code in (0, 5) and _untimed(seen, words):
+        outcome = replace(outcome, exit_code=UNTIMED)
+    elif code in (0, 5) and not outcome.judged:
         outcome = replace(outcome, exit_code=NO_BASELINE)
     return Found(outcome, seen)
+
+
+def _untimed(seen: Seen, words: Collection[Word]) -> bool:
+    """Whether times were to be judged and no pair gave one: nothing that is forgiven as inconclusive."""
+    wanted = any("time" in seen.limits.of(facts_of(case)).shares for case in seen.cases)
+    return wanted and "INCONCLUSIVE" in words and all(d.ratio is None for d in seen.decisions.values())
 
 
 def broken(seen: Seen, why: Mapping[SideName, str]) -> None:
     """Notes that a side does not import: the base's is a baseline that is missing, the head's a head that is broken."""
     if "base" in why:
         both = f"; nor does the head: {why['head']}" if "head" in why else ""
-        reason = f"{_of(seen, 'base')} does not import: {why['base']}{both}"
+        reason = f"{_of(seen, 'base')} does not import: {why['base']}{both}{_submodules(seen, 'base')}"
         seen.refused.append(Verdict(None, "base", "MISSING", reason))
     elif "head" in why:
-        seen.refused.append(Verdict(None, "head", "BROKEN", f"{_of(seen, 'head')} does not import: {why['head']}"))
+        reason = f"{_of(seen, 'head')} does not import: {why['head']}{_submodules(seen, 'head')}"
+        seen.refused.append(Verdict(None, "head", "BROKEN", reason))
+
+
+def _submodules(seen: Seen, side: SideName) -> str:
+    """That the files of submodules are not there, where a tree was made of a commit that has some."""
+    own = seen.sides.of(side)
+    if own.path is None or own.path.is_symlink() or not (own.path / ".gitmodules").is_file():
+        return ""
+    return "; it has submodules (.gitmodules), whose files a worktree of git does not hold"
+
+
+def not_up(seen: Seen, side: SideName, why: str) -> None:
+    """Notes that no process of a side is to be had, for no reason that its code gave: nothing is said of the code."""
+    done = f"; {seen.pairs} pairs had been measured and are in {seen.folder}" if seen.pairs else ""
+    seen.refused.append(Verdict(None, side, "ENV_ERROR", f"{_of(seen, side)}: {why}{done}"))
 
 
 def other_device(seen: Seen) -> Verdict | None:
@@ -97,11 +124,16 @@ def _verdicts(seen: Seen) -> Iterator[Verdict]:
             yield shift
     if seen.tier is None or any(True for _ in seen.strangers()):
         return
+    gone = {case.case_id: case for case in seen.gone}
     for case in seen.cases:
         key = case.case_id
+        if key in gone:  # the base's suite has it and does not skip it
+            yield missing(gone.pop(key), f"skipped by the head: {case.skip}")
+            continue
         losses, blocks = [loss for loss in seen.losses if loss.key == key], [b for b in seen.blocks if b.case_id == key]
-        yield verdict_on(case, seen.tier, losses, seen.decisions.get(key), blocks, seen.limits)
-    yield from missing(seen.gone, seen.sides.base.revision)
+        yield verdict_on(case, seen.tier, losses, seen.decisions.get(key), blocks, seen.limits.of(facts_of(case)))
+    for case in gone.values():
+        yield missing(case, f"in the suite of {seen.sides.base.revision}, not in that of the head")
 
 
 def _warnings(seen: Seen, verdicts: tuple[Verdict, ...]) -> Iterator[str]:
@@ -111,12 +143,15 @@ def _warnings(seen: Seen, verdicts: tuple[Verdict, ...]) -> Iterator[str]:
     if seen.spent:
         less = "; none was finished: give more minutes, fewer cases (--only), or a suite with cache: warm"
         yield f"the budget was spent after {seen.pairs} pairs: fewer than asked{'' if seen.pairs else less}"
-    for fact in ("torch", "triton"):
+    if _untimed(seen, {v.word for v in verdicts}):
+        yield "nothing was timed, so nothing passes, whatever --inconclusive says"
+    for fact in SOFTWARE:
         a, b = (seen.hellos[side].versions.get(fact) if side in seen.hellos else None for side in SIDES)
         if a != b:
             yield f"different {fact}: base {a or 'none'}, head {b or 'none'}; a change may be its doing"
     if seen.sides.head.dirty:
         yield "head had uncommitted changes: its commit does not name its code"
+    yield from _untracked(seen)
     if seen.judged is not None and seen.judged.systemic is not None:
         shift = systemic_verdict(seen.judged.systemic)
         if isinstance(shift, str):
@@ -130,6 +165,21 @@ def _warnings(seen: Seen, verdicts: tuple[Verdict, ...]) -> Iterator[str]:
         if len(told) > SHOWN:
             yield f"{len(told) - SHOWN} more such differences are in {seen.folder}"
     yield from seen.notes
+
+
+def _untracked(seen: Seen) -> Iterator[str]:
+    """Which files of the working tree no commit holds, but those that a gate or Python leaves there."""
+    head, repository = seen.sides.head, seen.sides.repository
+    names = [name for name in head.untracked if not name.endswith("__pycache__/")]
+    if repository is not None:
+        names = [name for name in names if not seen.folder.resolve().is_relative_to((repository.root / name).resolve())]
+    if not names:
+        return
+    files = f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+    if head.revision == WORKING_TREE:
+        yield f"no commit holds {files}: measured with the head, and its commit does not name it"
+    else:
+        yield f"no commit holds {files}: not in {head.revision}, so it is not measured"
 
 
 def _differ_in_versions(seen: Seen) -> bool:

@@ -1,0 +1,54 @@
+"""What a paired gate says of exact metrics: of differences that no limit names, and of what one side alone has."""
+
+from example_runs import cases_of, make_suite
+
+from llmbench.analyze.limits import Limits
+from llmbench.run.paired.outcome import EXACT, paired_limits, untold_differences
+from llmbench.run.paired.tier import Tier
+from llmbench.store.record import Measurement, Record, Status
+from llmbench.suite.suite import GateCase
+
+SUITE = make_suite()
+CASE = next(case for case in cases_of(SUITE) if case.impl == "flash")
+
+
+def tier(base: dict[str, float], head: dict[str, float], status: Status = "ok") -> Tier:
+    """One process a side, with these metrics of the case; `status` of the head."""
+
+    def record(values: dict[str, float], how: Status) -> list[Record]:
+        return [Record(CASE.case_id, 0, how, measurements=[Measurement(m, v) for m, v in values.items()])]
+
+    return Tier({("base", CASE.case_id): record(base, "ok"), ("head", CASE.case_id): record(head, status)})
+
+
+def told(found: Tier, limits: Limits | None = None) -> list[str]:
+    return list(untold_differences([CASE], found, limits or paired_limits(SUITE)))
+
+
+def test_a_count_that_no_limit_names_is_told_where_it_differs() -> None:
+    assert told(tier({"registers": 40.0}, {"registers": 48.0})) == [
+        f"{CASE.label}: registers 48 against 40, which the suite's gate does not name"
+    ]
+    assert not told(tier({"registers": 40.0}, {"registers": 40.0}))
+
+
+def test_an_exact_metric_of_one_side_alone_is_told_and_not_compared() -> None:
+    found = tier({"launches": 3.0}, {"launches": 3.0, "counted_flop": 1e9})
+    assert told(found) == [f"{CASE.label}: counted_flop in head alone, so it is not compared"]
+    assert not told(tier({"launches": 3.0, "counted_flop": 1e9}, {}, "error")), "that it fails says enough"
+
+
+def test_an_exact_metric_that_the_suite_leaves_out_for_a_case_is_told_where_it_differs() -> None:
+    suite = make_suite(gate_cases=(GateCase({"impl": ("flash",)}, {"counted_flop": None}),))
+    found = tier({"counted_flop": 1e9}, {"counted_flop": 2e9})
+    assert not told(found)
+    assert told(found, paired_limits(suite)) == [
+        f"{CASE.label}: counted_flop 2e+09 against 1e+09, which the suite's gate does not name"
+    ]
+
+
+def test_every_exact_metric_has_a_limit_without_being_named() -> None:
+    shares = paired_limits(SUITE).shares
+    assert list(shares) == ["time", *EXACT] and {shares[name] for name in EXACT} == {0.0}
+    loose = paired_limits(make_suite(gate={"counted_flop": 0.5})).shares
+    assert loose["counted_flop"] == 0.5 and loose["launches"] == 0.0
