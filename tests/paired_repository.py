@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 SIMULATED = '''\
@@ -37,6 +37,88 @@ axes: {level: [0.001, 0.002]}
 fixed: {sigma: 0.005, process_sigma: 0.002}
 measure: {cache: warm}
 """
+OWN = '''\
+"""An op of this repository, on the simulated device."""
+
+from dataclasses import dataclass
+
+import torch
+
+from llmbench.ops import Op, register
+from llmbench.ops.simulated import SimulatedKernel, SimulatedParams
+
+
+@dataclass(frozen=True)
+class WaveParams:
+    length: float
+
+
+wave = register(
+    Op(
+        "wave", version=1, params=WaveParams, phases=("infer",), doc="Copies a vector.",
+        inputs=lambda p, generator: [torch.randn(64, generator=generator)],
+        reference=lambda p: torch.clone,
+    )
+)
+wave.impl("mine", needs=["simulated"])(lambda p: SimulatedKernel(SimulatedParams(level=p.length)))
+'''
+OWN_SUITE = """\
+op: wave
+plugins: [wave]
+axes: {length: [0.001]}
+measure: {cache: warm}
+"""
+PLUGIN = '''\
+"""Kernels, one a behaviour."""
+
+import ctypes
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from llmbench.machine.simulated import DEVICE
+from llmbench.ops.simulated import SimulatedKernel, simulated
+
+def fails(why):
+    """Fails when it is set up."""
+    raise why
+
+
+def choice(values):
+    """Another value for each process."""
+    return DEVICE.random.choice(values)
+
+
+def once(first, then):
+    """`first` when it is asked for the first time, `then` ever after."""
+    asked = Path(__file__).with_name("asked")
+    if asked.exists():
+        return then
+    asked.touch()
+    return first
+
+
+def edits(kernel):
+    """Adds a line to this file."""
+    with open(__file__, "a") as file:
+        file.write("# a line more\\n")
+    return kernel
+
+
+def compiled(p, *, breaks):
+    """Calls a compiled function that breaks its graph as often."""
+    import torch._dynamo
+
+    def call(x):
+        for _ in range(breaks):
+            torch._dynamo.graph_break()
+        return x + 0
+
+    kernel, call = SimulatedKernel(p), torch.compile(call, backend="eager", dynamic=False)
+    return lambda x: kernel(call(x))
+'''
 REAL = '''\
 """An op that doubles a vector."""
 
@@ -99,6 +181,21 @@ measure: {cache: warm}
 """
 
 
+def plugin(kernels: Mapping[str, str]) -> str:
+    """A plugin with these implementations, each by the expression that makes its function of `p`."""
+    made = (
+        f'\n\ndef make_{name}(p):\n    return {of}\n\n\nsimulated.impl("{name}", needs=["simulated"])(make_{name})\n'
+        for name, of in kernels.items()
+    )
+    return PLUGIN + "".join(made)
+
+
+def suite_of(impls: Iterable[str]) -> str:
+    """The suite with these implementations, at one level."""
+    found = SIMULATED_SUITE.replace("impls: [mine, other]", f"impls: [{', '.join(impls)}]")
+    return found.replace("[0.001, 0.002]", "[0.001]")
+
+
 def git(folder: Path, *args: str) -> str:
     """What git prints, by an author of its own and without the user's settings."""
     own = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
@@ -109,15 +206,18 @@ def git(folder: Path, *args: str) -> str:
     return done.stdout.strip()
 
 
-def write(folder: Path, files: Mapping[str, str]) -> None:
-    """Writes files below a folder."""
+def write(folder: Path, files: Mapping[str, str | None]) -> None:
+    """Writes files below a folder; where the text is None, the file is taken away."""
     for name, text in files.items():
         path = folder / name
+        if text is None:
+            path.unlink()
+            continue
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
 
-def commit(folder: Path, files: Mapping[str, str], message: str = "change") -> str:
+def commit(folder: Path, files: Mapping[str, str | None], message: str = "change") -> str:
     """A commit of these files; its id."""
     write(folder, files)
     git(folder, "add", "-A", *files)

@@ -1,113 +1,24 @@
 """`llmbench baseline`, and the stored gate against a store: every reason, its exit code, its verdict, what is said."""
 
 import json
-import math
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from command_line import environment
-from example_runs import OP, make_suite, stored_run
+from example_histories import IMPLS, fill, usual
+from example_runs import make_suite, stored_run
 from gate_commands import Command, judged, of
 
-from llmbench.store.baselines import open_store
 from llmbench.suite.suite import GateCase
-
-IMPLS = {"naive": 2e-3, "flash": 1e-3, "flex": 1.5e-3}
-RUNS = 12
-TORCH = {"torch": "2.14.0"}
-
-
-def times(rng: np.random.Generator, *, sigma: float = 0.01, processes: int = 3, **factors: float) -> dict[str, Any]:
-    """Process medians (s) of a run: `sigma` between runs, a tenth of it between processes; `factors` by impl."""
-    return {
-        impl: tuple(
-            level * factors.get(impl, 1.0) * math.exp(sigma * moved + 0.1 * sigma * rng.standard_normal())
-            for _ in range(processes)
-        )
-        for impl, level in IMPLS.items()
-        for moved in [rng.standard_normal()]
-    }
-
-
-def usual(**factors: float) -> dict[str, Any]:
-    """A run in the middle of its history."""
-    return times(np.random.default_rng(0), sigma=1e-6, **factors)
-
-
-def fill(folder: Path, runs: int, *, drift: float = 0.0, **given: Any) -> Path:
-    """A store of that many runs, made without the command line, which takes a second each; `drift` over all of them."""
-    rng = np.random.default_rng(1)
-    store = open_store(str(folder / "store"))
-    for i in range(runs):
-        factors = dict.fromkeys(IMPLS, (1 + drift) ** (i / runs))
-        own = {"times": times(rng, **factors), "started": f"2026-05-01T12:{i:02}:00Z", **given}
-        own = {k: v(i) if callable(v) else v for k, v in own.items()}
-        store.add(stored_run(folder / "history" / f"h{i}", **own), by="ci@runner", why=None)
-    return folder / "store"
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve runs of three implementations that differ by 1 % from run to run."""
-    return fill(tmp_path_factory.mktemp("baselines"), RUNS)
-
-
-# what the run differs in -> exit code, implementation, its verdict, what its reason says
-TABLE: dict[str, tuple[dict[str, Any], int, str, str, str]] = {
-    "unchanged": ({}, 0, "flash", "PASS", "to the baseline's 12 runs, below the limit 1.03; minimum detectable effect"),
-    "30 % slower": (
-        {"times": usual(flash=1.3)}, 1, "flash", "REGRESSED", "the baseline's 12 runs, beyond what unchanged runs do",
-    ),
-    "10 % slower": ({"times": usual(flash=1.1)}, 1, "flash", "REGRESSED", "and the limit 1.03"),
-    "a little more than the limit": (
-        {"times": usual(naive=1.033)}, 0, "naive", "PASS", "above 1.03 but within the prediction limit 1.0",
-    ),
-    "what one in twenty runs would be": (
-        {"times": usual(flash=1.037)}, 5, "flash", "INCONCLUSIVE", "reaches the limit 1.03, but on too little evidence",
-    ),
-    "20 % faster": (
-        {"times": usual(flash=0.8)}, 0, "flash", "IMPROVED", "less than unchanged runs take (p ",
-    ),
-    "one process": ({"times": usual(processes=1)}, 0, "flash", "PASS", "below the limit 1.03"),
-    "broken": (
-        {"times": {k: v for k, v in usual().items() if k != "flash"}, "failed": {"flash": ("wrong", "off by 2")}}, 1,
-        "flash", "BROKEN", "ok in the baseline, wrong: off by 2",
-    ),
-    "missing": (
-        {"times": {k: v for k, v in usual().items() if k != "flash"}}, 4, "flash", "MISSING", "not in the run",
-    ),
-    "512 B more": (
-        {"memory": {"flash": [(1 << 20) + 512] * 3}}, 1, "flash", "REGRESSED", "+512 B (+0.0488 %), more than",
-    ),
-    "another torch": (
-        {"versions": TORCH}, 4, "", "MISSING",
-        "beside this one with op attention 1, torch 2.14.0; there is: 12 of op attention 1, torch 2.13.0; add",
-    ),
-    "another op version": (
-        {"suite": make_suite(op=replace(OP, version=2))}, 4, "", "MISSING", "beside this one with op attention 2",
-    ),
-    "another device": ({"key": "two"}, 4, "", "MISSING", "there is: attention on NVIDIA H100 80GB HBM3; add the first"),
-    "another suite": (
-        {"suite": make_suite(name="window")}, 4, "", "MISSING", "has no run of suite window on NVIDIA H100 80GB HBM3",
-    ),
-    "throttled": (
-        {"times": usual(flash=1.3), "throttled": {"flash": 11}}, 3, "flash", "ENV_ERROR", "the device was throttled",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("row", TABLE)
-def test_the_table_of_a_gate_with_a_history(llmbench: Command, tmp_path: Path, store: Path, row: str) -> None:
-    changes, rc, impl, word, said = TABLE[row]
-    run = stored_run(tmp_path / "run", **{"times": usual(), **changes})
-    document = judged(llmbench, run, store, rc=rc)
-    verdict = of(document, impl)
-    assert verdict["verdict"] == word and said in verdict["reason"], verdict["reason"]
+    return fill(tmp_path_factory.mktemp("baselines"), 12)
 
 
 def test_a_history_is_judged_by_the_limit_of_each_case(llmbench: Command, tmp_path: Path, store: Path) -> None:

@@ -1,11 +1,11 @@
-"""The paired gate through the command line: on the simulated device against a known truth, and on this CPU."""
+"""The paired gate through the command line: what it leaves behind, its forms, Ctrl-C; and on this CPU."""
 
 import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import psutil
 import pytest
-from paired_repository import REAL, REAL_KERNELS, REAL_SUITE, SIMULATED, SIMULATED_SUITE, commit, git, write
+from paired_repository import REAL, REAL_KERNELS, REAL_SUITE, SIMULATED, SIMULATED_SUITE, commit, git, suite_of, write
 from paired_repository import real_repository as real
 from paired_repository import simulated_repository as simulated
 
@@ -24,53 +24,6 @@ from llmbench.store.pairs import read_pairs
 Llmbench = Callable[..., "subprocess.CompletedProcess[str]"]
 SLOWER = SIMULATED.replace('"mine": 1.0', '"mine": 1.1')
 MORE = SIMULATED.replace("MORE_BYTES = 0", "MORE_BYTES = 2**20")
-
-
-def plugin(kernels: dict[str, str]) -> str:
-    """A plugin with these implementations, each by the expression that makes its function from `p`."""
-    head = ['"""Kernels, one a behaviour."""', "import ctypes", "import torch"]
-    head += ["from llmbench.ops.simulated import SimulatedKernel, simulated", "def fails(why): raise why"]
-    for name, made in kernels.items():
-        head += [f"def make_{name}(p): return {made}", f'simulated.impl("{name}", needs=["simulated"])(make_{name})']
-    return "\n".join(head) + "\n"
-
-
-SAME, MORE_MEMORY = "SimulatedKernel(p)", "SimulatedKernel(p, more_bytes=2**20)"
-FAILS = "fails(RuntimeError('no kernel today'))"
-
-# implementation -> as the base has it, as the head has it, its verdict, what its reason says
-BEHAVIOURS: dict[str, tuple[str | None, str | None, str, str]] = {
-    "same": (SAME, SAME, "PASS", "below the limit 1.03"),
-    "slower": (SAME, "SimulatedKernel(p, times=1.1)", "REGRESSED", "slower by more than 0.5 %"),
-    "faster": (SAME, "SimulatedKernel(p, times=0.9)", "IMPROVED", "faster by more than 0.5 %"),
-    "fatter": (SAME, MORE_MEMORY, "REGRESSED", "peak_memory 1048576 B against 256 B in the baseline: +1048320 B"),
-    "leaner": (MORE_MEMORY, SAME, "IMPROVED", "-1048320 B"),
-    "failing": (SAME, FAILS, "BROKEN", "ok in the baseline, error: RuntimeError: no kernel today"),
-    "failing_always": (FAILS, FAILS, "NO_RESULT", "in the baseline error too"),
-    "fixed": (FAILS, SAME, "FIXED", "ok in the run, in the baseline error: RuntimeError: no kernel today"),
-    "wrong": (SAME, "lambda x: (SimulatedKernel(p)(x), x + 1)[1]", "BROKEN", "ok in the baseline, wrong: "),
-    "hungry": (
-        SAME, "fails(torch.OutOfMemoryError('out of memory: 80 GiB'))", "BROKEN", "oom: OutOfMemoryError: out of",
-    ),
-    "crashing": (SAME, "lambda x: ctypes.string_at(0)", "BROKEN", "crashed: build: worker killed by SIGSEGV"),
-    "fresh": (None, SAME, "NEW", "ok in the run, in the baseline unavailable: op 'simulated' has no implementation"),
-    "gone": (SAME, None, "MISSING", "in the suite of main, not in that of the head"),
-}  # fmt: skip
-
-
-def suite_of(impls: Iterable[str]) -> str:
-    """The suite with these implementations, at one level."""
-    found = SIMULATED_SUITE.replace("impls: [mine, other]", f"impls: [{', '.join(impls)}]")
-    return found.replace("[0.001, 0.002]", "[0.001]")
-
-
-def two_commits(folder: Path, names: Iterable[str]) -> None:
-    """Base (main) and head (the working tree) with the behaviours of these names."""
-    base, head = ({n: made for n in names if (made := BEHAVIOURS[n][side]) is not None} for side in (0, 1))
-    simulated(folder)
-    git(folder, "checkout", "-q", "main")
-    commit(folder, {"sim_kernels.py": plugin(base), "suite.yaml": suite_of(base)})
-    write(folder, {"sim_kernels.py": plugin(head), "suite.yaml": suite_of(head)})
 
 
 @pytest.fixture
@@ -95,57 +48,6 @@ def of(document: dict[str, Any], impl: str) -> dict[str, Any]:
 
 def trees(folder: Path) -> int:
     return len(git(folder, "worktree", "list").splitlines())
-
-
-def test_every_behaviour_has_its_verdict(judged: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    two_commits(tmp_path, BEHAVIOURS)
-    document = judged(rc=1)
-    for name, (_, _, word, said) in BEHAVIOURS.items():
-        verdict = of(document, name)
-        assert (name, verdict["verdict"]) == (name, word) and said in verdict["reason"], verdict["reason"]
-    assert len(document["verdicts"]) == len(BEHAVIOURS) and trees(tmp_path) == 1
-    assert of(document, "crashing")["reason"].count("crashed") == 1
-
-
-@pytest.mark.parametrize(
-    ("names", "rc"), [(["same", "faster", "leaner", "fixed", "fresh", "failing_always"], 0), (["same", "gone"], 4)]
-)
-def test_the_exit_code_is_that_of_the_worst(
-    judged: Callable[..., dict[str, Any]], tmp_path: Path, names: list[str], rc: int
-) -> None:
-    two_commits(tmp_path, names)
-    assert {v["label"].split()[0] for v in judged(rc=rc)["verdicts"]} == set(names)
-
-
-@pytest.mark.parametrize(
-    ("base", "head", "rc", "word", "said"),
-    [
-        (
-            SIMULATED,
-            "import nothing\n",
-            1,
-            "BROKEN",
-            "does not import: plugin 'sim_kernels' cannot be loaded: Module",
-        ),
-        (
-            "1 / 0\n",
-            SIMULATED,
-            4,
-            "MISSING",
-            ") does not import: plugin 'sim_kernels' cannot be loaded: ZeroDiv",
-        ),
-        ("1 / 0\n", "import nothing\n", 4, "MISSING", "nor does the head: plugin 'sim_kernels' cannot be loaded"),
-    ],
-)
-def test_a_side_that_does_not_import_is_told_from_one_that_is_slower(
-    judged: Callable[..., dict[str, Any]], tmp_path: Path, base: str, head: str, rc: int, word: str, said: str
-) -> None:
-    simulated(tmp_path)
-    git(tmp_path, "checkout", "-q", "main")
-    commit(tmp_path, {"sim_kernels.py": base})
-    write(tmp_path, {"sim_kernels.py": head})
-    (verdict,) = judged(rc=rc)["verdicts"]
-    assert verdict["verdict"] == word and said in verdict["reason"], verdict["reason"]
 
 
 KILLED = """
@@ -181,52 +83,6 @@ def test_a_head_that_the_machine_kills_is_not_broken_and_its_pairs_are_kept(
     assert "a process did not start: killed by SIGKILL" in verdict["reason"]
     folder = tmp_path / document["paired"]["folder"]
     assert document["paired"]["pairs"] >= 1 and read_pairs(folder) and (folder / "gate.json").exists()
-
-
-SKIP = "skip:\n  - {match: {impl: mine}, why: flaky}\n"
-
-
-def test_a_case_that_the_head_skips_is_missed_unless_the_base_skips_it_too(
-    judged: Callable[..., dict[str, Any]], tmp_path: Path
-) -> None:
-    simulated(tmp_path)
-    write(tmp_path, {"sim_kernels.py": SIMULATED.replace('"mine": 1.0', '"mine": 3.0')})
-    write(tmp_path, {"suite.yaml": SIMULATED_SUITE + SKIP})
-    verdict = of(judged("--pairs", "5", rc=4), "mine")
-    assert (verdict["verdict"], verdict["reason"]) == ("MISSING", "skipped by the head: flaky")
-    git(tmp_path, "checkout", "-q", "main")
-    commit(tmp_path, {"suite.yaml": SIMULATED_SUITE + SKIP})
-    verdict = of(judged("--pairs", "5", rc=0), "mine")
-    assert (verdict["verdict"], verdict["reason"]) == ("NO_RESULT", "skipped: flaky")
-
-
-def test_a_suite_that_is_slower_as_a_whole_is_one_finding(
-    judged: Callable[..., dict[str, Any]], tmp_path: Path
-) -> None:
-    names = [f"k{i}" for i in range(8)]
-    simulated(tmp_path)
-    git(tmp_path, "checkout", "-q", "main")
-    commit(tmp_path, {"sim_kernels.py": plugin(dict.fromkeys(names, SAME)), "suite.yaml": suite_of(names)})
-    write(tmp_path, {"sim_kernels.py": plugin(dict.fromkeys(names, "SimulatedKernel(p, times=1.1)"))})
-    document = judged(rc=1)
-    assert [v["label"] for v in document["verdicts"] if v["verdict"] == "REGRESSED"] == ["the whole suite (SYSTEMIC)"]
-    assert document["counts"] == {"REGRESSED": 1, "INCONCLUSIVE": 8}
-
-
-def test_a_suite_that_is_slower_within_its_limit_is_a_warning(
-    judged: Callable[..., dict[str, Any]], tmp_path: Path
-) -> None:
-    names = [f"k{i}" for i in range(8)]
-    suite = suite_of(names).replace("sigma: 0.005, process_sigma: 0.002", "sigma: 0.002, process_sigma: 0.001")
-    simulated(tmp_path)
-    git(tmp_path, "checkout", "-q", "main")
-    base = {"sim_kernels.py": plugin(dict.fromkeys(names, SAME)), "suite.yaml": f"{suite}gate: {{time: 0.10}}\n"}
-    commit(tmp_path, base)
-    write(tmp_path, {"sim_kernels.py": plugin(dict.fromkeys(names, "SimulatedKernel(p, times=1.01)"))})
-    document = judged(rc=0)
-    assert document["counts"] == {"PASS": 8}
-    (warning,) = [w for w in document["warnings"] if w.startswith("the suite as a whole: ")]
-    assert "all of it is slower, but does not reach the limit 1.1" in warning
 
 
 def test_what_was_measured_can_be_judged_again_from_the_evidence(
@@ -311,31 +167,6 @@ def test_the_document_tells_how_it_was_measured(judged: Callable[..., dict[str, 
     )
 
 
-def test_a_budget_that_is_spent_leaves_it_open(judged: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    simulated(tmp_path)
-    document = judged("--max-minutes", "0", rc=5)
-    verdict = of(document, "mine")
-    assert verdict["verdict"] == "INCONCLUSIVE"
-    assert verdict["reason"] == "the budget was spent before it was examined"
-    more = "none was finished: give more minutes, fewer cases (--only), or a suite with cache: warm"
-    assert f"the budget was spent after 0 pairs: fewer than asked; {more}" in document["warnings"]
-    told = judged("--max-minutes", "0", "--inconclusive", "pass", rc=5)["warnings"]
-    assert "nothing was timed, so nothing passes, whatever --inconclusive says" in told
-
-
-def test_a_device_that_is_throttled_on_one_side_says_nothing_of_code(
-    judged: Callable[..., dict[str, Any]], tmp_path: Path
-) -> None:
-    simulated(tmp_path)
-    kernel_of, hot = "SimulatedKernel(p,", "SimulatedKernel(dataclasses.replace(p, throttled_after=1e-6),"
-    write(tmp_path, {"sim_kernels.py": SIMULATED.replace(kernel_of, hot).replace("import torch", "import dataclasses")})
-    verdict = of(judged("--pairs", "5", rc=3), "mine")
-    assert (
-        verdict["verdict"] == "ENV_ERROR"
-        and "the device was throttled in 100% of the run's samples" in verdict["reason"]
-    )
-
-
 def test_outputs_reach_the_terminal_markdown_and_junit(llmbench: Llmbench, tmp_path: Path) -> None:
     simulated(tmp_path)
     write(tmp_path, {"sim_kernels.py": MORE})
@@ -346,48 +177,6 @@ def test_outputs_reach_the_terminal_markdown_and_junit(llmbench: Llmbench, tmp_p
     root = ElementTree.parse(tmp_path / "out.xml").getroot()
     assert len(root.findall(".//failure")) == 2 and len(root.findall(".//testcase")) == 4
     assert "| REGRESSED | mine infer level=0.001 |" in llmbench(*args, "--markdown", rc=1).stdout
-
-
-@pytest.mark.parametrize(
-    ("args", "rc", "said"),
-    [
-        (("--base", "mian"), 2, "--base mian: no revision of"),
-        ((), 2, "give --base REV, or --base-python"),
-        (("--base", "main", "--only", "impl=mien"), 2, "suite 'suite' has no impl 'mien'; did you mean 'mine'?"),
-        (("--base", "main", "--device", "cuda:9"), 3, "device 'cuda:9' is not on this machine"),
-        (("--base", "main", "--json", "--markdown"), 2, "choose one"),
-    ],
-)
-def test_bad_input_is_one_message(
-    llmbench: Llmbench, tmp_path: Path, args: tuple[str, ...], rc: int, said: str
-) -> None:
-    simulated(tmp_path)
-    done = llmbench("gate", "paired", "suite.yaml", *args, rc=rc)
-    assert said in done.stderr and not done.stdout and trees(tmp_path) == 1
-    assert not list(tmp_path.glob("results/*/*/*"))
-
-
-def test_a_mistake_in_the_suite_is_told_with_the_name_that_was_given(llmbench: Llmbench, tmp_path: Path) -> None:
-    simulated(tmp_path)
-    write(tmp_path, {"suite.yaml": SIMULATED_SUITE.replace("level:", "levle:")})
-    said = llmbench("gate", "paired", "suite.yaml", "--base", "main", rc=2).stderr
-    assert "suite.yaml:6:" in said and "llmbench-gate-" not in said and trees(tmp_path) == 1
-
-
-def test_the_self_test_finds_nothing_in_what_is_the_same(llmbench: Llmbench, tmp_path: Path) -> None:
-    simulated(tmp_path)
-    done = json.loads(llmbench("gate", "self-test", "suite.yaml", "--json").stdout)
-    assert done["counts"] == {"PASS": 4} and done["paired"]["self_test"]
-    assert done["paired"]["sides"]["base"]["commit"] == git(tmp_path, "rev-parse", "HEAD")
-
-
-def test_the_self_test_calls_an_improvement_a_false_alarm_too(llmbench: Llmbench, tmp_path: Path) -> None:
-    """Code that behaves by the side that it is on: what no commit can do, but a bias can."""
-    simulated(tmp_path)
-    biased = SIMULATED.replace('"mine": 1.0,', '"mine": 0.9 if "/head/" in __file__ else 1.0,')
-    commit(tmp_path, {"sim_kernels.py": biased})
-    done = json.loads(llmbench("gate", "self-test", "suite.yaml", "--json", rc=1).stdout)
-    assert done["counts"]["IMPROVED"] == 2 and done["summary"].endswith(": exit 1, a false alarm")
 
 
 def test_ctrl_c_leaves_no_tree_and_no_process_behind(tmp_path: Path, env: dict[str, str]) -> None:

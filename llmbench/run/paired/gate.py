@@ -25,7 +25,7 @@ from llmbench.run.paired.pair import Setting
 from llmbench.run.paired.process import Crew, Died, NotStarted, Pair, SideBroken
 from llmbench.run.paired.seen import Seen
 from llmbench.run.paired.source import Source
-from llmbench.run.paired.subject import Asked, Side, Sides, open_sides
+from llmbench.run.paired.subject import Asked, Side, open_sides, text_of
 from llmbench.run.paired.tier import look_at
 from llmbench.run.paired.verdicts import Found, broken, foreign_processes, found_of, not_up, other_device
 from llmbench.run.protocol import Offer, Offered
@@ -61,7 +61,7 @@ def run_gate(order: GateOrder, say: Say) -> Found:
     """Measures both sides in turns and judges. Raises: UsageError, SuiteError for what cannot be; MachineError."""
     begin = monotonic()
     with open_sides(order.asked) as sides:
-        text = _text(sides.suite_path, sides, order)
+        text = text_of(order.asked.suite, sides.suite_path)
         spec = _device(order.device or (SIMULATED if text.spec.op == SIMULATED else None), sides.head)
         load = load_now() if spec.device == "cpu" else None
         with device_lock(spec.device, uuid=spec.uuid, run=f"gate paired {text.name}") as lock:
@@ -208,15 +208,6 @@ def _time(order: GateOrder, seen: Seen, crew: Crew, setting: Setting, say: Say) 
     finally:
         seen.layout, seen.pairs, seen.pairs_s = source.layout, source.pairs, source.seconds
         seen.spent = seen.spent or source.spent
-
-
-def _text(path: Path, sides: Sides, order: GateOrder) -> SuiteText:
-    """The head's suite, named in messages as on the command line."""
-    shown = order.asked.suite if Path(order.asked.suite).suffix else path.name
-    try:
-        return parse(path.read_bytes(), path=shown)
-    except OSError as e:
-        raise SuiteError(f"cannot be read: {e.strerror}", path=shown) from e
 
 
 def _threads(text: SuiteText, device: DeviceSpec) -> int | None:

@@ -7,6 +7,7 @@ from random import Random
 from time import monotonic
 from typing import Literal, NamedTuple
 
+from llmbench.machine.simulated import NAME as SIMULATED
 from llmbench.run.paired.cores import Cores, parent_on
 from llmbench.run.paired.process import Crew, Died, Process
 from llmbench.run.paired.turns import SIDES, Size, Turn, order_apart, order_of
@@ -35,6 +36,17 @@ class Plan:
         return self.case.case_id
 
 
+@dataclass
+class Watch:
+    """What a budget is spent by: seconds on the wall, and those on a device that exists in numbers only."""
+
+    simulated_s: float = 0.0
+
+    def now(self) -> float:
+        """Seconds since some moment."""
+        return monotonic() + self.simulated_s
+
+
 @dataclass(frozen=True)
 class Setting:
     """What all pairs of a gate share."""
@@ -42,12 +54,13 @@ class Setting:
     measure: Measure
     seed: int
     cores: Cores
-    deadline: float | None = None  # monotonic
+    deadline: float | None = None  # by the watch
+    watch: Watch = field(default_factory=Watch)
 
     @property
     def is_over(self) -> bool:
         """Whether the time is up."""
-        return self.deadline is not None and monotonic() >= self.deadline
+        return self.deadline is not None and self.watch.now() >= self.deadline
 
     def prepare(self, case: Case, process: Process, *, way: Way | None = None, probes: tuple[str, ...] = ()) -> Prepare:
         """The question that makes a case ready in a process."""
@@ -187,6 +200,8 @@ class _Attempt:
         done = process.ask(
             Block(turn.key, size.samples, size.calls), BlockDone, timeout_s=self.setting.measure.timeout_s
         )
+        if plan.timer == SIMULATED:
+            self.setting.watch.simulated_s += done.calls * sum(done.time_s)
         if done.record is not None:
             self._lose(process, turn.key, done.record)
             return

@@ -81,14 +81,14 @@ class Source:
         groups = [asked] if together else [[case] for case in asked]
         found: dict[str, float] = {}
         for group in filter(None, groups):
-            since = monotonic()
+            since = self.setting.watch.now()
             measured = self._measure(group, first)
             self.losses += measured.losses
             self.blocks += measured.blocks
             if not measured.complete:
                 return None
             found |= {case: ratio_of(logs) for case, logs in logs_of(measured.blocks).items()}
-            self.pair_s |= dict.fromkeys(group, (monotonic() - since) / len(group))
+            self.pair_s |= dict.fromkeys(group, (self.setting.watch.now() - since) / len(group))
         self.pairs += bool(asked)
         self.seconds += monotonic() - begin
         return found
@@ -122,7 +122,7 @@ class Source:
         if self.setting.deadline is None:
             return False
         expected_s = sum(self.pair_s.get(case, 0.0) for case in cases)
-        return monotonic() + expected_s > self.setting.deadline
+        return self.setting.watch.now() + expected_s > self.setting.deadline
 
 
 @dataclass

@@ -14,11 +14,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import llmbench
-from llmbench.errors import UsageError
+from llmbench.errors import SuiteError, UsageError
 from llmbench.run.paired.repository import PREFIX, Repository, repository_of, why_none
 from llmbench.store.record import SideName
 from llmbench.suite.bundled import find
-from llmbench.suite.load import read
+from llmbench.suite.load import SuiteText, parse
 
 KERNELS = "llmbench.kernels"
 WORKING_TREE = "working tree"
@@ -118,6 +118,15 @@ def open_sides(asked: Asked) -> Iterator[Sides]:
         yield _revisions(asked, repository, path, folder, stack)
 
 
+def text_of(suite: str, path: Path) -> SuiteText:
+    """The suite in the file at `path`, named in messages as on the command line. Raises: SuiteError."""
+    shown = suite if Path(suite).suffix else path.name
+    try:
+        return parse(path.read_bytes(), path=shown)
+    except OSError as e:
+        raise SuiteError(f"cannot be read: {e.strerror}", path=shown) from e
+
+
 @dataclass(frozen=True)
 class _Revision:
     name: str
@@ -141,7 +150,7 @@ def _revisions(asked: Asked, repository: Repository, path: Path, folder: Path, s
     suite_path = head_tree / rel if rel else path
     if not suite_path.is_file():
         raise UsageError(f"{asked.suite}: not in {head.name}; the suite is taken from the head")
-    plugins, places = _subject(repository, suite_path, rel)
+    plugins, places = _subject(repository, text_of(asked.suite, suite_path), rel)
     if not places and not asked.itself:
         raise UsageError(
             f"nothing that suite {asked.suite} measures comes from {repository.root}: neither a plugin that it names, "
@@ -188,7 +197,7 @@ def _side(
 
 def _installed(asked: Asked, suite: Path, folder: Path) -> Sides:
     """Two interpreters, each with what is installed in it."""
-    plugins = tuple(read(suite).plugins)
+    plugins = tuple(text_of(asked.suite, suite).plugins)
     pythons = {"base": asked.base_python or sys.executable, "head": asked.head_python or sys.executable}
 
     def side(name: SideName) -> Side:
@@ -225,9 +234,9 @@ def _within(repository: Repository, suite: str, path: Path) -> Path | None:
     return None
 
 
-def _subject(repository: Repository, suite: Path, rel: Path | None) -> tuple[tuple[str, ...], tuple[Place, ...]]:
+def _subject(repository: Repository, suite: SuiteText, rel: Path | None) -> tuple[tuple[str, ...], tuple[Place, ...]]:
     """The plugins to load, and where those are below a tree that the repository holds."""
-    named = tuple(read(suite).plugins)
+    named = tuple(suite.plugins)
     installed = [entry.value for entry in entry_points(group="llmbench.plugins")]
     plugins, places = list(named), []
     for plugin in dict.fromkeys([*named, *installed]):
