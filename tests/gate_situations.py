@@ -137,8 +137,8 @@ MIXED: list[Situation] = [
     ),
 ]
 
-BROKEN_SUITE = {"suite.yaml": SIMULATED_SUITE.replace("level:", "levle:")}
-NO_SUITE = {"suite.yaml": SIMULATED_SUITE.replace("axes:", "axess:")}
+MISTAKE = {"suite.yaml": SIMULATED_SUITE.replace("level:", "levle:")}
+TYPO = {"suite.yaml": SIMULATED_SUITE.replace("axes:", "axess:")}
 EIGHT = [f"k{i}" for i in range(8)]
 SLOWER_FILE = {"sim_kernels.py": SIMULATED.replace('"mine": 1.0', '"mine": 1.1')}
 BY_SIDE = {"sim_kernels.py": SIMULATED.replace('"mine": 1.0', '"mine": 0.9 if "/head/" in __file__ else 1.0')}
@@ -154,12 +154,17 @@ NO_PAIR = (
 SKIPPING = {"suite.yaml": SIMULATED_SUITE + "skip: [{match: {impl: mine}, why: flaky}]\n"}
 LOOSE = suite_of(EIGHT).replace("sigma: 0.005, process_sigma: 0.002", "sigma: 0.002, process_sigma: 0.001")
 LOOSE += "gate: {time: 0.10}\n"
+SYSTEMIC = Commits(
+    "head: all of 8 kernels 10 % slower",
+    {"sim_kernels.py": plugin(dict.fromkeys(EIGHT, SAME)), "suite.yaml": suite_of(EIGHT)},
+    {"sim_kernels.py": plugin(dict.fromkeys(EIGHT, SLOWER)), "suite.yaml": suite_of(EIGHT)},
+)
 RENAMED = Commits(
     "head: `yours` for `mine`",
     {"sim_kernels.py": plugin({"mine": SAME, "other": SAME}), "suite.yaml": suite_of(["mine", "other"])},
     {"sim_kernels.py": plugin({"yours": SAME, "other": SAME}), "suite.yaml": suite_of(["yours", "other"])},
 )
-NO_MINUTES = f"{PAIRED} --max-minutes 0"
+NOTHING_DONE = Commits("no difference", args=f"{PAIRED} --max-minutes 0 --inconclusive pass")
 EXACT = Commits(
     "head: `mine` needs a MiB more, the graph of `other` has a break; a call takes 10 s",
     SECONDS | {"sim_kernels.py": plugin({"mine": SAME, "other": "compiled(p, breaks=0)"})},
@@ -180,19 +185,16 @@ COMMITS: list[Situation] = [
         "time ratio 1.1",
     ),
     Situation(
-        "The head is the working tree, with changes that are in no commit",
-        Commits("head: `mine` 10 % slower", head=SLOWER_FILE), "REGRESSED", 1,
-        "head had uncommitted changes: its commit does not name its code",
+        "The suite as a whole is slower", SYSTEMIC, "REGRESSED", 1,
+        "all of it is slower and reaches the limit 1.03, so look at what all cases share", "the whole suite (SYSTEMIC)",
     ),
     Situation(
-        "The suite as a whole is slower",
-        Commits(
-            "head: all of 8 kernels 10 % slower",
-            {"sim_kernels.py": plugin(dict.fromkeys(EIGHT, SAME)), "suite.yaml": suite_of(EIGHT)},
-            {"sim_kernels.py": plugin(dict.fromkeys(EIGHT, SLOWER)), "suite.yaml": suite_of(EIGHT)},
-        ),
-        "REGRESSED", 1, "all of it is slower and reaches the limit 1.03, so look at what all cases share",
-        "the whole suite (SYSTEMIC)",
+        "Its kernels do not stand out of it", SYSTEMIC, "INCONCLUSIVE", 1,
+        "slower as the suite is, and does not stand out of it", "k0 ",
+    ),
+    Situation(
+        "The head is a working tree with changes that are in no commit", SYSTEMIC, "REGRESSED", 1,
+        "head had uncommitted changes: its commit does not name its code",
     ),
     Situation(
         "The suite as a whole is slower, within its limit",
@@ -244,7 +246,7 @@ COMMITS: list[Situation] = [
     ),
     Situation(
         "The base's suite has a mistake",
-        Commits("base: `levle:` in `suite.yaml`", BROKEN_SUITE, {"suite.yaml": SIMULATED_SUITE}), "PASS", 0,
+        Commits("base: `levle:` in `suite.yaml`", MISTAKE, {"suite.yaml": SIMULATED_SUITE}), "PASS", 0,
         "the suite of main does not resolve, so no case of it is missed: suite.yaml:6:",
     ),
     Situation(
@@ -268,12 +270,11 @@ COMMITS: list[Situation] = [
 
 BUDGETS: list[Situation] = [
     Situation(
-        "The budget is spent before anything was done", Commits("no difference", args=NO_MINUTES), "INCONCLUSIVE", 5,
+        "The budget is spent before anything was done", NOTHING_DONE, "INCONCLUSIVE", 5,
         "the budget was spent before it was examined",
     ),
     Situation(
-        "That does not pass, even where what is open may",
-        Commits("no difference", args=f"{NO_MINUTES} --inconclusive pass"), "INCONCLUSIVE", 5,
+        "That does not pass, even where what is open may", NOTHING_DONE, "INCONCLUSIVE", 5,
         "nothing was timed, so nothing passes, whatever --inconclusive says",
     ),
     Situation("The budget is spent in the first pair", EXACT, "REGRESSED", 1, NO_PAIR, "mine "),
@@ -328,7 +329,10 @@ REFUSED: list[Situation] = [
         "The head does not have the suite", Commits("head: no `suite.yaml`", head={"suite.yaml": None}, args=REVISED),
         None, 2, "suite.yaml: not in feature; the suite is taken from the head",
     ),
-    Situation("The head's suite has a mistake", Commits("head: `levle:`", head=BROKEN_SUITE), None, 2, "suite.yaml:6:"),
+    Situation(
+        "The head's suite has a mistake", Commits("head: `axess:`", head=TYPO), None, 2,
+        "suite.yaml:6:1: axess is not a key of a suite; did you mean 'axes'?",
+    ),
     Situation(
         "The suite's gate names no metric",
         Commits("head: `gate: {tiem: 0.03}`", head={"suite.yaml": SIMULATED_SUITE + "gate: {tiem: 0.03}\n"}), None, 2,
@@ -356,7 +360,7 @@ REFUSED: list[Situation] = [
         "device simulated is in use by the run",
     ),
     Situation(
-        "2 goes before 3", Commits("head: `axess:`", head=NO_SUITE, args=f"{PAIRED} --device cuda:9"), None, 2,
+        "2 goes before 3", Commits("head: `axess:`", head=TYPO, args=f"{PAIRED} --device cuda:9"), None, 2,
         "axess is not a key of a suite; did you mean 'axes'?",
     ),
 ]  # fmt: skip
@@ -372,7 +376,7 @@ SECTIONS: dict[str, tuple[str, list[Situation]]] = {
     "A budget": ("`--max-minutes`; on the simulated device its own seconds count as well.", BUDGETS),
     "Code against itself": (f"`llmbench {SELF_TEST}`", SELF_TESTS),
     "Nothing is judged": (
-        "One message on stderr, nothing on stdout, no tree and no folder of results left behind.",
+        "The last line on stderr says why, nothing is on stdout, no tree and no folder of results are left behind.",
         REFUSED,
     ),
     "Against a stored run": ("`llmbench gate stored RUN --baseline RUN`; 3 implementations, 3 processes each.", STORED),
