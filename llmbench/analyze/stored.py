@@ -100,7 +100,7 @@ def gate(base: Evidence, head: Evidence, *, inconclusive: Inconclusive = "fail",
         said = (judge(p, limits.of(facts[p.case_id]), by) for p in found.pairs)
         verdicts = tuple(sorted(said, key=lambda v: WORST_FIRST.index(v.word)))
         unknown = [name for name in limits.metrics if name not in measured]
-        moved = _moved(base, head, least=max(LEAST_MOVE, limits.shares["time"] / 2))
+        moved = _moved(base, head, least=max(LEAST_MOVE, limits.shares.get("time", 0.0) / 2))
         warnings = (*_doubts(base, head, unknown, verdicts), *moved, *found.warnings)
     code = exit_code({v.word for v in verdicts}, inconclusive=inconclusive)
     outcome = Outcome(code, inconclusive, side_of(base), side_of(head), shares, verdicts, warnings)
