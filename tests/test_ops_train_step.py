@@ -18,6 +18,7 @@ from llmbench.ops.oracle import expected
 from llmbench.ops.train_step import TrainStepParams
 from llmbench.ops.train_step.params import OptimizerName, config_of
 from llmbench.ops.work import build
+from llmbench.suite.values import broken
 from llmbench.report.dashboard_names import ALL_METRICS
 from llmbench.store.query import read_run
 
@@ -102,6 +103,12 @@ def test_what_is_computed_again_is_counted_as_the_flop_that_are_asked() -> None:
 def test_another_step_is_wrong(wrong: dict[str, Any]) -> None:
     fn = build(train_step.impls["eager"], replace(SMALL, **wrong), device="cpu")
     assert judge((fn(SEED),), expected(train_step, SMALL, "step", [SEED])).why is not None
+
+
+def test_kv_heads_must_divide_the_heads_unless_they_are_the_presets_own() -> None:
+    (rule,) = (c for c in train_step.constraints if c.kind == "multiple_of")
+    found = [broken(rule, heads, kv) for heads, kv in ((8, 3), (8, 4), (8, 0))]
+    assert found == ["is not a multiple of", None, None]
 
 
 def test_it_tells_parts_of_time_and_memory_and_the_loss_after_some_steps() -> None:

@@ -45,7 +45,7 @@ def broken(constraint: Constraint, left: Scalar, right: Scalar) -> str | None:
         return None
     if constraint.kind == "at_most":
         return "is more than" if left > right else None
-    return "is not a multiple of" if right == 0 or left % right else None
+    return "is not a multiple of" if right and left % right else None  # 0, where it may be given, is a preset's own
 
 
 def repeats(values: Iterable[Scalar]) -> list[tuple[int, int]]:

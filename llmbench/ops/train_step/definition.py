@@ -110,6 +110,7 @@ train_step: Op[TrainStepParams] = Op(
     input_names=("seed",),
     constant=("seed",),
     constraints=(
+        Constraint("multiple_of", "num_heads", "num_kv_heads"),
         Constraint("only_with", "matmul", "dtype", "float32"),
         Constraint("only_with", "cross_entropy", "loss", "sft"),
         Constraint("only_with", "autocast", "dtype", "float32"),
