@@ -18,9 +18,9 @@ from llmbench.ops.oracle import expected
 from llmbench.ops.train_step import TrainStepParams
 from llmbench.ops.train_step.params import OptimizerName, config_of
 from llmbench.ops.work import build
-from llmbench.suite.values import broken
 from llmbench.report.dashboard_names import ALL_METRICS
 from llmbench.store.query import read_run
+from llmbench.suite.values import broken
 
 torch.set_num_threads(1)
 SMALL = TrainStepParams(seq_len=24, micro_batch=2, layers=2, attention="naive")
