@@ -182,13 +182,15 @@ def outcome(folder: Path, store: Store, times: dict[str, float], sentinel_s: flo
     return gate_by_store(store, read_evidence(run))
 
 
-def test_where_no_history_tells_who_follows_the_machine_is_named_beside_the_reason(tmp_path: Path) -> None:
+def test_where_no_history_tells_who_follows_a_slower_machine_leaves_it_open(tmp_path: Path) -> None:
     store = filled(tmp_path)
     found = outcome(tmp_path, store, {"naive": 1.06, "flash": 1.06}, 1.06e-3)
-    assert found.exit_code == 1
+    assert found.exit_code == 5
     told = "; but the machine was 5.97 % slower by the sentinel gemm (limit "
-    assert all(v.word == "REGRESSED" and told in v.reason for v in found.verdicts), found.verdicts[0].reason
+    assert all(v.word == "INCONCLUSIVE" and told in v.reason for v in found.verdicts), found.verdicts[0].reason
     assert found.warnings[0].endswith(": no time was corrected, as none has a history of following")
+    worse = outcome(tmp_path, store, {"naive": 1.2, "flash": 1.06}, 1.059e-3)
+    assert [v.word for v in worse.verdicts] == ["REGRESSED", "INCONCLUSIVE"], "1.2 is more than 1.06 x 1.03"
     usual = outcome(tmp_path, store, {"naive": 1.06, "flash": 1.06}, 1e-3)
     assert usual.exit_code == 1 and not any("machine" in text for text in (*usual.warnings, usual.verdicts[0].reason))
     one = outcome(tmp_path, store, {"naive": 1.06, "flash": 0.99}, 1.061e-3)

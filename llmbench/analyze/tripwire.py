@@ -56,7 +56,7 @@ class _Judge:
     first: dict[Key, list[Row]]
     head: dict[Key, list[Row]]
     url: str
-    slowed: str | None  # what is said beside a time that follows no sentinel and is slower
+    slowed: Move | None  # what the machine did where nearly all times that follow no sentinel are slower
 
     def __call__(self, case_id: str, changed: Change, limit: float) -> Finding:
         key = case_id, changed.metric
@@ -73,8 +73,11 @@ class _Judge:
             return judge_change(changed, limit)
         word, reason = judge_standing(changed.metric, standing, limit, self.url)
         seen, correction = _as_change(changed, standing), correction_of(standing)
-        if self.slowed and correction is None and _is_paced(key, standing) and word in ("REGRESSED", "INCONCLUSIVE"):
-            reason = f"{reason}; {self.slowed}"
+        is_slower = word in ("REGRESSED", "INCONCLUSIVE") and _is_paced(key, standing)
+        if self.slowed is not None and correction is None and is_slower:
+            word = "INCONCLUSIVE" if standing.ratio < (1 + limit) * self.slowed.ratio else word
+            told = "and whether that slows this case its history does not tell"
+            reason = f"{reason}; but the machine was {self.slowed.text}, too, {told}"
         detectable = standing.detectable(limit)
         return Finding(changed.metric, word, reason, limit, detectable, seen, standing.runs, correction=correction)
 
@@ -120,14 +123,16 @@ def _is_paced(key: Key, standing: Standing) -> bool:
     return key[1] in PACED and standing.more is not None
 
 
-def _slowed(moves: Sequence[Move], known: dict[Key, Standing]) -> str | None:
-    """What to say beside a time that follows no sentinel: if the machine is slower, and nearly all such times are."""
+def _slowed(moves: Sequence[Move], known: dict[Key, Standing]) -> Move | None:
+    """What the machine did that may explain times that follow no sentinel: if it is slower, and nearly all of them are.
+
+    Such a time is a regression only where it is slower by more than the machine and its limit together.
+    """
     slower = [move for move in moves if move.ratio > 1]
     free = [s.ratio > 1 for key, s in known.items() if _is_paced(key, s) and s.follows is None]
     if not slower or sum(free) < MOST * len(free):
         return None
-    most = max(slower, key=lambda move: move.ratio)
-    return f"but the machine was {most.text}, too, and whether that slows this case its history does not tell"
+    return max(slower, key=lambda move: move.ratio)
 
 
 def _moved(moves: Sequence[Move], known: dict[Key, Standing]) -> Sequence[str]:
