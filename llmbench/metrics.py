@@ -63,3 +63,12 @@ METRICS: dict[str, Metric] = {
         Metric("temperature", "degC", "none", "temperature while the case was timed, highest of the telemetry"),
     )
 }
+
+DETERMINISTIC = frozenset(
+    {"peak_memory", "launches", "counted_flop", "graph_breaks", "recompiles", "registers", "spills", "shared_memory"}
+)
+"""Metrics that do not change unless the code does (or torch, or Triton), compared to the last byte, launch and FLOP.
+
+Not `peak_rss` (the kernel's pages), not `peak_reserved` (the allocator's segments depend on what else the process
+holds), not the errors (a backward pass with atomic adds differs from call to call).
+"""

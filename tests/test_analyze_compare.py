@@ -16,9 +16,9 @@ from rich.cells import cell_len
 from rich.console import Console
 from scipy import stats
 
-from llmbench.analyze.change import DETERMINISTIC, Change, change
+from llmbench.analyze.change import Change, change
 from llmbench.analyze.compare import Comparison, compare, forest, kind_of
-from llmbench.metrics import METRICS
+from llmbench.metrics import DETERMINISTIC, METRICS
 from llmbench.report import compare_table
 from llmbench.store.origin import read_evidence
 from llmbench.store.query import Row

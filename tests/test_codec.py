@@ -13,7 +13,7 @@ from llmbench.machine.fingerprint import Machine
 from llmbench.store.record import Check, Measurement, Record
 from llmbench.suite.case import Case, Point, expand
 from llmbench.suite.catalog import Catalog, Constraint, DeviceSpec, ImplSpec, OpSpec, ParamSpec
-from llmbench.suite.suite import Axis, AxisValue, Measure, Skip, Suite
+from llmbench.suite.suite import Axis, AxisValue, GateCase, Measure, Skip, Suite
 
 
 class Colour(Enum):
@@ -48,7 +48,8 @@ SUITE = Suite(
     "s", OP, "cpu", ("naive",), ("infer",),
     (Axis("seq_len", (AxisValue({"seq_len": 16}), AxisValue({"seq_len": 32}))), Axis("b", (AxisValue({}, "none"),))),
     {"dtype": "float32"}, {"impl": "naive"}, (Skip({"seq_len": (32,)}, "too long"),),
-    Measure(memory_limit=2**30, target_ci=1e-6), ("memory",), {"time": 0.03}, 3, ("toy:load",),
+    Measure(memory_limit=2**30, target_ci=1e-6), ("memory",), {"time": 0.03},
+    (GateCase({"impl": ("naive",)}, {"time": 0.1, "peak_memory": None}, "short"),), 3, ("toy:load",),
 )  # fmt: skip
 RECORD = Record(
     "c" * 16, 1, "ok",

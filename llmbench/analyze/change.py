@@ -9,18 +9,9 @@ from typing import Literal
 from scipy.special import stdtrit
 
 from llmbench.analyze.stats import estimate
-from llmbench.metrics import METRICS
+from llmbench.metrics import DETERMINISTIC, METRICS
 from llmbench.orderstat import CONFIDENCE
 from llmbench.store.query import Row
-
-DETERMINISTIC = frozenset(
-    {"peak_memory", "launches", "counted_flop", "graph_breaks", "recompiles", "registers", "spills", "shared_memory"}
-)
-"""Metrics that do not change unless the code does (or torch, or Triton), compared to the last byte, launch and FLOP.
-
-Not `peak_rss` (the kernel's pages), not `peak_reserved` (the allocator's segments depend on what else the process
-holds), not the errors (a backward pass with atomic adds differs from call to call).
-"""
 
 POWER = 0.8  # of what `detectable` names: it would be found in four of five such pairs of runs
 

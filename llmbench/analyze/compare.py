@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from llmbench.analyze.change import DETERMINISTIC, Basis, Change, change
+from llmbench.analyze.change import Basis, Change, change
 from llmbench.analyze.conditions import Conditions, conditions_of, moved_together, notes, weaknesses
 from llmbench.analyze.facts import Facts
 from llmbench.analyze.labels import facts_by_case, label
@@ -12,7 +12,7 @@ from llmbench.analyze.limits import ALWAYS, Limits, named_facts
 from llmbench.analyze.stats import TAU
 from llmbench.analyze.summary import Line, Summary, summarise
 from llmbench.errors import UsageError
-from llmbench.metrics import METRICS
+from llmbench.metrics import DETERMINISTIC, METRICS
 from llmbench.store.origin import Evidence
 from llmbench.store.query import Row
 from llmbench.store.runs import Header, Load

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from llmbench.analyze.change import DETERMINISTIC
 from llmbench.analyze.stats import TAU
 from llmbench.errors import UsageError
+from llmbench.metrics import DETERMINISTIC
 from llmbench.store.query import Row
 from llmbench.suite.case import matches
 from llmbench.suite.catalog import Scalar

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from llmbench.analyze.change import DETERMINISTIC, Change, change
+from llmbench.analyze.change import Change, change
 from llmbench.analyze.compare import ONE_PROCESS
 from llmbench.analyze.history import ALPHA, MIN_RUNS, PACED, SUSPICION, Key, Standing, standings
 from llmbench.analyze.limits import Limits, limits_of, named_facts
 from llmbench.analyze.pace import Move, moves_of, pace_of, told
 from llmbench.analyze.stored import Inconclusive, Outcome, gate, refuse_quick, without_baseline
 from llmbench.analyze.verdict import Correction, Finding, Word, judge_change, percent
+from llmbench.metrics import DETERMINISTIC
 from llmbench.store.baselines import Store
 from llmbench.store.entry import when
 from llmbench.store.origin import Evidence

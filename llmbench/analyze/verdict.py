@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from llmbench.analyze.change import DETERMINISTIC, Change
+from llmbench.analyze.change import Change
 from llmbench.analyze.compare import NOT_RUN, Pair, Seen
 from llmbench.analyze.conditions import SLOWED, disturbance
 from llmbench.analyze.limits import CaseLimits
 from llmbench.analyze.stats import TAU
+from llmbench.metrics import DETERMINISTIC
 from llmbench.suite.catalog import Scalar
 
 MIN_PROCESSES = 3  # a side: with two, Welch's t has so few degrees of freedom that hardly anything excludes 1

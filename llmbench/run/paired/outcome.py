@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from llmbench.analyze.change import DETERMINISTIC, Change, change
+from llmbench.analyze.change import Change, change
 from llmbench.analyze.compare import Seen
 from llmbench.analyze.conditions import Conditions, disturbance
 from llmbench.analyze.limits import CaseLimits, Limits, limits_of
 from llmbench.analyze.paired import Decision, Systemic
 from llmbench.analyze.verdict import Finding, Verdict, Word, by_limit, by_status, judge_change, verdict_of
-from llmbench.metrics import METRICS
+from llmbench.metrics import DETERMINISTIC, METRICS
 from llmbench.run.paired.pair import Loss
 from llmbench.run.paired.quantile import logs_of, ratio_of
 from llmbench.run.paired.tier import Tier

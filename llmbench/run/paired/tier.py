@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from llmbench.analyze.change import DETERMINISTIC
+from llmbench.metrics import DETERMINISTIC
 from llmbench.run.paired.pair import Plan, Setting
 from llmbench.run.paired.process import Crew, Died, Pair, Process
 from llmbench.run.paired.turns import SIDES, size_of
