@@ -24,7 +24,7 @@ test: env chromium
 	$(BIN)/ruff check llmbench tests
 	$(BIN)/ruff format --check llmbench tests
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --benchmark-disable
+	$(BIN)/python -m pytest -n 2 --dist worksteal --benchmark-disable
 
 test-gpu:
 	PYTHONPATH=. $(PYTHON) -m pytest -rs -W default tests/gpu

@@ -15,6 +15,7 @@ __all__ = ["browser", "show"]  # fixtures
 
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported: its kernels run on the CPU then
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is: threads of two tests on two cores wait for each other
 
 ROOT = Path(__file__).parent.parent
 TINY = """\
@@ -31,10 +32,7 @@ measure: {max_s: 0.01}
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """An environment with a device lock of its own; the cache of catalogs is shared, since it is slow to make.
-
-    One thread: two tests with two OpenMP threads each on two cores wait for each other a hundred times as long.
-    """
+    """An environment with a device lock of its own; the cache of catalogs is shared, since it is slow to make."""
     own = {"XDG_STATE_HOME": str(tmp_path / "state"), "COLUMNS": "120", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
     return {**outside(), **own}
 

@@ -25,8 +25,6 @@ from llmbench.suite.case import Case
 from llmbench.suite.catalog import Phase, Scalar
 from llmbench.suite.suite import Measure
 
-torch.set_num_threads(1)  # small tensors: threads that wait for one another cost ten times the work
-
 Shape = tuple[int, int, int, int, int]  # batch, seq_len, num_heads, num_kv_heads, head_dim
 SHAPE = ("batch", "seq_len", "num_heads", "num_kv_heads", "head_dim")
 PHASES: tuple[Phase, ...] = ("infer", "fwd", "bwd", "fwd_bwd")

@@ -6,8 +6,6 @@ from torch import Tensor
 
 from llmbench.kernels.attention import naive_attention, tiled_attention
 
-torch.set_num_threads(1)  # small tensors: threads that wait for one another cost ten times the work
-
 KERNELS = {"naive": naive_attention, "tiled": tiled_attention}
 HEADS = {"mha": (4, 4), "gqa": (4, 2), "mqa": (4, 1)}
 LENGTHS = [(1, 1), (64, 64), (113, 203), (203, 113), (1, 239), (239, 1), (128, 129), (129, 128)]

@@ -14,7 +14,6 @@ from llmbench.kernels.training import STAGES, Recipe, TrainingStep, measured_mem
 from llmbench.kernels.training.prediction import KINDS
 from llmbench.measure.memory import peak_memory
 
-torch.set_num_threads(1)
 CPU = torch.device("cpu")
 SMALL = ModelConfig(
     vocab=96, hidden=32, layers=4, num_heads=4, num_kv_heads=2, head_dim=8, ffn=64, tied=True

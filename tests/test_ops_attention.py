@@ -16,8 +16,6 @@ from llmbench.ops.op import Expected, Unavailable
 from llmbench.ops.oracle import expected
 from llmbench.ops.work import build, make_douts, output_like, work
 
-torch.set_num_threads(1)  # small tensors: threads that wait for one another cost ten times the work
-
 SMALL = AttentionParams(batch=2, seq_len=72, num_heads=4, num_kv_heads=2, head_dim=16, mask="causal")
 PACKED_ONLY = {"varlen_loop", "padded"}
 ON_CPU = [

@@ -14,8 +14,6 @@ from llmbench.ops.op import Unavailable
 from llmbench.ops.oracle import expected
 from llmbench.ops.work import build, make_douts, make_inputs, output_like, work
 
-torch.set_num_threads(1)
-
 DENSE = AttentionParams(batch=2, seq_len=40, num_heads=4, num_kv_heads=2, head_dim=16)
 PACKED = AttentionParams(
     batch=5, seq_len=30, num_heads=4, num_kv_heads=2, head_dim=16, layout="varlen", lengths="with_empty"

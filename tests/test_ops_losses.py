@@ -23,7 +23,6 @@ from llmbench.ops.reward import RewardParams
 from llmbench.ops.work import build, make_douts, make_inputs, other_values, output_like, work
 from llmbench.suite.values import broken
 
-torch.set_num_threads(1)
 PAIRS = PreferenceParams(pairs=3, seq_len=13, rejected_len=9, hidden=16, vocab=37)
 CASES: dict[str, tuple[Op[Any], Any]] = {
     "dpo": (preference, PAIRS),

@@ -18,7 +18,6 @@ from llmbench.ops.optimizer.params import REACHED, hyper, sizes
 from llmbench.ops.oracle import expected
 from llmbench.ops.work import build, make_inputs, other_values
 
-torch.set_num_threads(1)
 SMALL = OptimizerParams(num_params=5000, num_tensors=7)
 RULES = ("adamw", "lion", "adam_l2")
 

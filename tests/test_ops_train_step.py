@@ -22,7 +22,6 @@ from llmbench.report.dashboard_names import ALL_METRICS
 from llmbench.store.query import read_run
 from llmbench.suite.values import broken
 
-torch.set_num_threads(1)
 SMALL = TrainStepParams(seq_len=24, micro_batch=2, layers=2, attention="naive")
 SEED = torch.zeros((), dtype=torch.int64)
 VARIANTS: dict[str, dict[str, Any]] = {

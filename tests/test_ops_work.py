@@ -11,8 +11,6 @@ from llmbench.ops.op import Expected, Impl, Op
 from llmbench.ops.oracle import expect, expected, wider
 from llmbench.ops.work import build, make_douts, make_inputs, other_values, output_like, work
 
-torch.set_num_threads(1)  # small tensors: threads that wait for one another cost ten times the work
-
 
 @dataclass(frozen=True)
 class Size:
