@@ -98,10 +98,14 @@ def test_a_look_takes_no_lock(here: Path) -> None:
     assert not Repository(here).is_dirty() and index.read_bytes() == before
 
 
-def test_a_repository_of_another_user_is_told_with_what_helps(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("asked", [Asked("suite.yaml", base="main"), Asked("suite.yaml", itself=True)], ids=str)
+def test_a_repository_of_another_user_is_told_with_what_helps(
+    here: Path, monkeypatch: pytest.MonkeyPatch, asked: Asked
+) -> None:
+    """A self-test as well: it would try what is installed, not the commit that is checked out."""
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     helps = rf"dubious ownership in repository at '{here}'; git config --global --add safe\.directory {here}"
-    with pytest.raises(UsageError, match=helps), open_sides(Asked("suite.yaml", base="main")):
+    with pytest.raises(UsageError, match=helps), open_sides(asked):
         pass
 
 
@@ -109,6 +113,8 @@ def test_a_machine_without_git_is_told_so(here: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PATH", str(here))
     with pytest.raises(MachineError, match="git cannot be started"), open_sides(Asked("suite.yaml", base="main")):
         pass
+    with open_sides(Asked("suite.yaml", itself=True)) as sides:
+        assert sides.base.path is sides.head.path is None, "what is installed is tried against itself"
 
 
 def test_a_git_that_takes_too_long_is_one_message(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

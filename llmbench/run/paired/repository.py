@@ -87,9 +87,18 @@ def repository_of(folder: Path) -> Repository | None:
 def why_none(folder: Path) -> str:
     """Why `repository_of` found none, and what helps. Raises: MachineError where git is missing."""
     try:
-        _run(folder, "rev-parse", "--show-toplevel")
+        return refusal(folder) or f"{folder}: not in a git repository"
     except OSError as e:
         raise MachineError(f"git cannot be started, and a gate of revisions needs it: {e.strerror}") from e
+
+
+def refusal(folder: Path) -> str | None:
+    """Why git does not say which repository a folder is in, and what helps; None where it says, even "none".
+
+    Raises: OSError where git is missing.
+    """
+    try:
+        _run(folder, "rev-parse", "--show-toplevel")
     except subprocess.CalledProcessError as e:
         said = e.stderr.strip()
         if DUBIOUS in said:
@@ -97,7 +106,7 @@ def why_none(folder: Path) -> str:
             return f"{folder}: git refuses it: {said.splitlines()[0]}; git config --global --add safe.directory {path}"
         if NONE not in said:
             return f"{folder}: git does not say which repository it is in: {' '.join(said.split())}"
-    return f"{folder}: not in a git repository"
+    return None
 
 
 def _close(revision: str, names: list[str]) -> bool:

@@ -7,7 +7,7 @@ The harness is the invoking install on both sides: a folder of links to it is fi
 import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import llmbench
 from llmbench.errors import SuiteError, UsageError
-from llmbench.run.paired.repository import PREFIX, Repository, repository_of, why_none
+from llmbench.run.paired.repository import PREFIX, Repository, refusal, repository_of, why_none
 from llmbench.store.record import SideName
 from llmbench.suite.bundled import find
 from llmbench.suite.load import SuiteText, parse
@@ -110,6 +110,10 @@ def open_sides(asked: Asked) -> Iterator[Sides]:
             f"{why_none(Path.cwd())}, so there are no revisions; "
             "two environments are compared with --base-python and --head-python"
         )
+    with suppress(OSError):  # without git, an installed environment is tried against itself
+        refused = refusal(Path.cwd()) if asked.itself and repository is None else None
+        if refused:
+            raise UsageError(f"{refused}; or try what is installed against itself from a folder outside it")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True)))
         if repository is None or not by_revision:
