@@ -1,8 +1,10 @@
 """The rules that hold the house up: who imports whom, what parent and worker need, where printing is allowed."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -202,3 +204,13 @@ def test_an_import_is_deferred_only_for_what_it_costs() -> None:
         and not {m for m in closure(i.module) if m not in TREES} - stdlib
     ]  # fmt: skip
     assert not needless
+
+
+def test_no_file_keeps_both_sides_of_a_merge() -> None:
+    kinds = {".py", ".md", ".yaml", ".yml", ".toml", ".json", ".sh"}
+    folders = [ROOT / name for name in ("llmbench", "tests", "docs", "suites", "dashboards")]
+    files = [
+        path for path in (*ROOT.iterdir(), *chain.from_iterable(f.rglob("*") for f in folders)) if path.suffix in kinds
+    ]
+    assert len(files) > 400
+    assert [f"{path}" for path in files if re.search(r"^(<{7} |>{7} |={7}$)", path.read_text(), re.MULTILINE)] == []
