@@ -11,7 +11,8 @@ import torch
 from llmbench.kernels.attention import naive_attention
 from llmbench.kernels.device import interprets
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 LANGUAGE_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
 BLOCKS = LANGUAGE_BLOCK.findall(README)
 
@@ -76,10 +77,12 @@ def test_every_command_of_the_readme_has_its_options(command: str, llmbench: Cal
         assert option in told
 
 
-def test_every_file_that_the_readme_links_is_there() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
-    assert len(links) >= 6
-    assert all((Path(__file__).parent.parent / link).is_file() for link in links)
+@pytest.mark.parametrize("page", ["README.md", "docs/gate.md"])
+def test_every_file_that_a_page_links_is_there(page: str) -> None:
+    path = ROOT / page
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", path.read_text()) if not link.startswith("http")]
+    assert len(links) >= 1
+    assert [link for link in links if not (path.parent / link.partition("#")[0]).is_file()] == []
 
 
 def test_losses_optimizers_and_steps_are_called_as_the_readme_says() -> None:
