@@ -138,7 +138,7 @@ def _with_losses(time: Finding, losses: Sequence[Loss], blocks: Sequence[PairBlo
     """What is said of the time of a case that failed in some pairs, which the decision is without.
 
     Where the head failed, only a regression in the other pairs stands: nothing else can be said of code that fails now
-    and then. Failures of the base alone are told.
+    and then. Failures of the base alone are told. What always fails on both sides has no result, as in the exact tier.
     """
     failures = {side: _failures(losses, side) for side in SIDES}
     if not any(failures.values()):
@@ -147,6 +147,8 @@ def _with_losses(time: Finding, losses: Sequence[Loss], blocks: Sequence[PairBlo
         f"failed in {len(own)} of {_processes(losses, blocks, side)} processes of the {side} ({own[0].why})"
         for side, own in failures.items() if own
     )  # fmt: skip
+    if time.change.ratio is None and all(len(own) >= FAILS for own in failures.values()):
+        return replace(time, word="NO_RESULT", reason=f"{told}: in the baseline too")
     if failures["head"] and time.word != "REGRESSED":
         return replace(time, word="INCONCLUSIVE", reason=f"{told}; in the other pairs {time.word}: {time.reason}")
     return replace(time, reason=f"{time.reason}; {told}: these pairs have no value")
