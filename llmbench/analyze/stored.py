@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from statistics import median
 from typing import Literal, NamedTuple
 
@@ -173,8 +174,9 @@ def _limits(suite: Suite, measured: Collection[str]) -> Limits:
 
 
 def _measured(*runs: Evidence) -> set[str]:
-    """The metrics that any of the runs has of a whole case."""
-    return {r.metric for e in runs for r in e.run.rows if r.metric is not None and r.part is None}
+    """The metrics of which any of the runs has a value for a whole case."""
+    rows = (r for e in runs for r in e.run.rows if r.part is None and r.value is not None and isfinite(r.value))
+    return {r.metric for r in rows if r.metric is not None}
 
 
 def _other_device(base: Evidence, head: Evidence) -> Verdict:

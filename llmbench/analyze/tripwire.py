@@ -51,15 +51,18 @@ def gate_by_store(store: Store, head: Evidence, *, inconclusive: Inconclusive = 
 
 
 def told_slower(store: Store, head: Evidence) -> str | None:
-    """`30 % slower in 2 cases than its history allows`, of a run beyond it; None for any other. Raises: as
-    `gate_by_store`."""
+    """`30 % slower than usual in 1 case, more than its history allows`, of a run beyond it; None for any other.
+
+    Raises: as `gate_by_store`.
+    """
     outcome = gate_by_store(store, head)
     times = [f for v in outcome.verdicts for f in v.findings if f.word == "REGRESSED" and f.runs is not None]
     ratios = [f.change.ratio for f in times if f.change.ratio is not None and f.change.ratio >= 1 + f.limit]
     if not ratios:
         return None
     cases = f"{len(ratios)} case{'s' if len(ratios) > 1 else ''}"
-    return f"{'up to ' if len(ratios) > 1 else ''}{pace_text(max(ratios))} in {cases} than its history allows"
+    most = f"{'up to ' if len(ratios) > 1 else ''}{pace_text(max(ratios))}"
+    return f"{most} than usual in {cases}, more than its history allows"
 
 
 @dataclass(frozen=True)

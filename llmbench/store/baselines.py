@@ -64,7 +64,8 @@ class Store:
     def quarantine(self, name: str, results: Path, *, by: str, why: str) -> Entry:
         """Marks a run as wrong: nothing is judged by it from now on, and if it was accepted, that does not count.
 
-        Nothing is deleted.         `name`: the id of a run or of an entry, or the folder of a run. Raises: RunError where it is not in the store.
+        Nothing is deleted. `name`: the id of a run or of an entry, or the folder of a run. Raises: RunError where it is
+        not in the store.
         """
         entries = self.entries()
         found = [e for e in entries if e.event != "quarantine" and name in (e.id, e.run.run_id)]
