@@ -233,11 +233,11 @@ def test_a_correction_of_no_size_is_none(tmp_path: Path, moved: float, corrected
 
 
 def test_a_machine_that_moved_where_nobody_follows_is_told_as_that() -> None:
-    level = dict(runs=12, processes=3, usual=1.0, seen=1.0, error=0.01, freedom=9.0, level=0.01, more=1.0)
-    known = {("case", "time"): Standing(**level, follows="copy", moved=1 + 1e-9)}
-    (text,) = _moved([Move("gemm", 1.06, 1.02, 12)], known)
+    alone = Standing(runs=12, processes=3, usual=1.0, seen=1.0, error=0.01, freedom=9.0, level=0.01, more=1.0)
+    follower = replace(alone, follows="copy", moved=1 + 1e-9)
+    (text,) = _moved([Move("gemm", 1.06, 1.02, 12)], {("case", "time"): follower})
     assert text.endswith(": no time was corrected, as those that follow a sentinel follow one that did not move")
-    (text,) = _moved([Move("gemm", 1.06, 1.02, 12)], {("case", "time"): Standing(**level)})
+    (text,) = _moved([Move("gemm", 1.06, 1.02, 12)], {("case", "time"): alone})
     assert text.endswith(": no time was corrected, as none has a history of following")
 
 
