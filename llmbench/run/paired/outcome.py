@@ -32,10 +32,10 @@ FAILS = 2  # processes of the head in which a case must fail to be broken: one m
 
 
 def paired_limits(suite: Suite) -> Limits:
-    """The limits of the suite: those of its `gate`, time and the exact metrics always."""
+    """The limits of the suite: those of its `gate`, time and the exact metrics always, unless it leaves them out."""
     found = limits_of(suite)
-    always = {"time": found.shares["time"], **dict.fromkeys(EXACT, 0.0)}
-    return replace(found, shares={**always, **found.shares})
+    always = {"time": 0.0, **dict.fromkeys(EXACT, 0.0), **found.shares}  # in this order
+    return replace(found, shares={name: limit for name, limit in always.items() if name not in found.left_out})
 
 
 def verdict_on(
@@ -97,18 +97,19 @@ def untold_differences(cases: Sequence[Case], tier: Tier, limits: Limits) -> Ite
     """What differs between the sides without being gated: other counts, what one side alone has, names of kernels."""
     for case in cases:
         rows = {side: [m for r in tier.records.get((side, case.case_id), []) for m in r.measurements] for side in SIDES}
-        for metric in sorted(DETERMINISTIC - {*limits.of(facts_of(case)).shares}):
+        own = limits.of(facts_of(case))
+        for metric in sorted(DETERMINISTIC - {*own.shares} - {*own.not_gated}):
             a, b = ({m.value for m in rows[side] if m.metric == metric and m.part is None} for side in SIDES)
             if a and b and a != b:
                 yield f"{case.label}: {metric} {_values(b)} against {_values(a)}, which the suite's gate does not name"
-        for metric in EXACT if tier.is_ok(case) else ():
+        for metric in (m for m in EXACT if m not in own.not_gated) if tier.is_ok(case) else ():
             has = [any(m.metric == metric and m.part is None for m in rows[side]) for side in SIDES]
             if has[0] != has[1]:
                 yield f"{case.label}: {metric} in {SIDES[has.index(True)]} alone, so it is not compared"
         a_names, b_names = (
             {m.part: m.value for m in rows[side] if m.metric == "launches" and m.part is not None} for side in SIDES
         )
-        if a_names and b_names and a_names != b_names:
+        if a_names and b_names and a_names != b_names and "launches" not in own.not_gated:
             more = [f"{b_names.get(k, 0):g} {k} against {a_names.get(k, 0):g}" for k in sorted({*a_names, *b_names})
                     if a_names.get(k) != b_names.get(k)]  # fmt: skip
             yield f"{case.label}: launches {', '.join(more[:4])}{' and more' if len(more) > 4 else ''}"
