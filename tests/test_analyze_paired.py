@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -243,6 +244,54 @@ def test_a_flagged_case_that_the_budget_did_not_confirm_is_inconclusive() -> Non
     assert found.words == ("INCONCLUSIVE", "PASS", "PASS") and not found.red
     reason = found.decisions["c0"].reason
     assert "flagged as slower (p = " in reason and "but 6 of 24 fresh pairs came to confirm it" in reason
+
+
+class Budgeted(Pairs):
+    """A `take` that ends after so many pairs of one case."""
+
+    budget = 0.0
+
+    def room(self, cases: Sequence[str]) -> float:
+        return self.budget / len(cases)
+
+    def __call__(self, cases: Sequence[str], pairs: int) -> Floats:
+        pairs = min(pairs, int(self.room(cases)))
+        self.budget -= pairs * len(cases)
+        return super().__call__(cases, pairs)
+
+
+def judged_within(budget: float, effects: Sequence[float], **more: Any) -> tuple[Judged, Budgeted]:
+    take = Budgeted(effects, **more)
+    take.budget = budget
+    return judge_pairs({f"c{i}": 0.03 for i in range(len(effects))}, take, room=take.room), take
+
+
+def test_where_the_budget_confirms_not_all_that_is_flagged_it_confirms_the_surest() -> None:
+    effects = [0.0, 0.06, -0.2, 0.3, 0.0, 0.12, 0.0, 0.0]
+    found, take = judged_within(8 * 8 + 20, effects)
+    assert take.asked[1][0] == ("c3", "c5"), "2 x 7 pairs fit, 3 x 7 do not, and slower goes before faster"
+    assert found.words[3] == found.words[5] == "REGRESSED" and found.evidence.short == ("confirm",)
+    assert found.words[1] == "INCONCLUSIVE" and found.words[2] == "PASS", "faster by 20 % is not slower, at least"
+    assert "but 0 of 24 fresh pairs came to confirm it: give more minutes" in found.decisions["c1"].reason
+    found, take = judged_within(8 * 8 + 4 * 7, effects)
+    assert found.words[1] == found.words[3] == found.words[5] == "REGRESSED" and found.words[2] == "IMPROVED"
+
+
+def test_a_budget_that_confirms_nothing_tries_the_surest_case() -> None:
+    found, take = judged_within(8 * 3 + 2, [0.0, 0.3, 0.1])
+    assert take.asked[1][0] == ("c1",) and found.words == ("PASS", "INCONCLUSIVE", "INCONCLUSIVE")
+
+
+def test_a_tight_budget_makes_no_unchanged_suite_red() -> None:
+    reds = sum(judged_within(8 * 20 + 9, [0.0] * 20, sigma=0.02, seed=i)[0].red for i in range(400))
+    assert reds <= 4
+
+
+def test_what_is_open_is_suspect_where_its_interval_lies_beyond_its_limit() -> None:
+    found = judged(Pairs([0.3, 0.0, 0.032], columns=[8, 6, 0]))
+    assert found.words == ("INCONCLUSIVE", "PASS", "INCONCLUSIVE")
+    assert [d.is_suspect for d in found.decisions.values()] == [True, False, False]
+    assert not any(d.is_suspect for d in judged(Pairs([0.3, 0.0, -0.3])).decisions.values()), "what is decided"
 
 
 def test_fewer_fresh_pairs_than_asked_still_decide_and_are_not_extended() -> None:

@@ -61,6 +61,11 @@ class Decision:
     beyond_suite: float | None = None  # the ratio beyond the suite's shift, where it has one
     questions: tuple[int, ...] = ()  # the judge's, from 1, whose pairs it goes by; below 0 where it was measured alone
 
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it is open, but its 95 % CI lies beyond its limit: too few pairs came to call it a regression."""
+        return self.word == "INCONCLUSIVE" and self.low is not None and self.low >= 1 + self.limit
+
 
 @dataclass(frozen=True)
 class Systemic:
@@ -220,7 +225,8 @@ def _reason(d: Decision, stage: Stage, i: int, evidence: PairEvidence, row: int)
     if d.word == "PASS":
         also = f"; {off}, but within the limit" if stage.rejected[i] else ""
         return f"{seen}, {bound} below the limit {math.exp(evidence.bounds[row]):.4g}{also}"
-    return f"{seen}, {_open(d, stage, i, evidence, row, bound, off, tested)}; {_sight(d)}"
+    why = _open(d, stage, i, evidence, row, bound, off, tested)
+    return f"{seen}, {why}" if d.is_suspect else f"{seen}, {why}; {_sight(d)}"
 
 
 def _open(
@@ -233,7 +239,8 @@ def _open(
         if shift is not None and shift.found:
             return f"{way} as the suite is, and does not stand out of it"
         asked, seen = evidence.rule.confirm_pairs, d.pairs.confirm
-        return f"flagged as {way} (p = {stage.p[i]:.2g}), but {seen} of {asked} fresh pairs came to confirm it"
+        flagged = f"flagged as {way} (p = {stage.p[i]:.2g}), but {seen} of {asked} fresh pairs came to confirm it"
+        return f"{flagged}: give more minutes"
     if stage.rejected[i]:
         return f"{off} {tested}, but {bound} is not below {limit} and the estimate does not reach it"
     if stage.name == "screen":

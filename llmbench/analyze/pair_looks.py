@@ -29,6 +29,7 @@ from llmbench.analyze.pair_stats import (
 TINY = 1e-9  # a bound of 0, of a rule without a margin, divides nothing
 
 Take = Callable[[Sequence[str], int], Floats]
+Room = Callable[[Sequence[str]], float]  # how many pairs of these cases the budget suffices for
 Signs = NDArray[np.int8]
 
 
@@ -40,6 +41,7 @@ class Suite:
     bounds: Floats
     rule: PairedRule
     take: Take
+    room: Room
     short: list[StageName] = field(default_factory=list)  # looks that got fewer pairs than they asked for
     asked: list[tuple[StageName, Ints]] = field(default_factory=list)  # each question's look and cases, in order
 
@@ -93,9 +95,25 @@ def confirm(suite: Suite, first: Screened) -> tuple[list[Stage], Shift | None]:
     many = len(flagged) > rule.systemic_share * len(suite.keys) or len(flagged) >= rule.systemic_cases
     slower = _suspected(suite, first) if many else None
     if slower is None:
-        measure = _measuring(suite, flagged)
-        return _looks(suite, flagged, first.direction[flagged], measure), None
+        rows = _affordable(suite, flagged, first)
+        return _looks(suite, rows, first.direction[rows], _measuring(suite, rows)), None
     return _confirm_with_shift(suite, first, flagged, slower)
+
+
+def _affordable(suite: Suite, flagged: Ints, first: Screened) -> Ints:
+    """The flagged cases, or where the budget does not suffice for a verdict on all of them those that it does suffice
+    for: slower before faster, those first that are the furthest beyond their limit, in standard errors; one at least.
+    By the screen and the clock alone, so that fresh pairs are as fresh as ever.
+    """
+    least = suite.rule.confirm_least
+    if not len(flagged) or suite.room([suite.keys[i] for i in flagged.tolist()]) >= least:
+        return flagged
+    m, direction = first.stage.moments.of(flagged), first.direction[flagged]
+    beyond = (direction * m.mean - suite.bounds[flagged]) / np.sqrt(first.stage.spread.variance[flagged] / m.n + TINY)
+    surest = flagged[np.lexsort((-beyond, -direction))]
+    keys = [suite.keys[i] for i in surest.tolist()]
+    suite.short.append("confirm")
+    return np.sort(surest[: next((n for n in range(len(keys) - 1, 1, -1) if suite.room(keys[:n]) >= least), 1)])
 
 
 def spare(suite: Suite, first: Screened, stages: Sequence[Stage]) -> Stage | None:

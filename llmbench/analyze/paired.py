@@ -1,5 +1,6 @@
 """The paired gate: what is said of a suite by pairs of processes, base and head, that are measured when asked for."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +9,7 @@ import numpy as np
 
 from llmbench.analyze.pair_decision import Decision, Systemic, decisions_of, systemic_of
 from llmbench.analyze.pair_evidence import WORDS, PairedWord, PairEvidence, words_of
-from llmbench.analyze.pair_looks import Suite, Take, confirm, screen, spare
+from llmbench.analyze.pair_looks import Room, Suite, Take, confirm, screen, spare
 from llmbench.analyze.pair_rule import DEFAULT, PairedRule
 from llmbench.analyze.pair_stats import Components, components
 
@@ -50,13 +51,14 @@ class Judged:
 
 
 def judge_pairs(
-    limits: Mapping[str, float], take: Take, *, rule: PairedRule = DEFAULT,
+    limits: Mapping[str, float], take: Take, *, rule: PairedRule = DEFAULT, room: Room | None = None,
     before_spare: Callable[[Judged], None] | None = None,
 ) -> Judged:  # fmt: skip
     """Judges a suite. `limits`: case -> the share by which its time may grow; `take(cases, pairs)` measures
     D[case, pair], the log of the quantile of the head's times over that of the base's, of so many FRESH pairs of
-    processes. It gives fewer columns where a budget is spent, and NaN where a pair failed. `before_spare` is told
-    what is said so far before what is left of the budget is spent (4.), which changes nothing for flagged cases.
+    processes. It gives fewer columns where a budget is spent, and NaN where a pair failed; `room(cases)` tells how many
+    pairs of these the budget suffices for. `before_spare` is told what is said so far before what is left of the budget
+    is spent (4.), which changes nothing for flagged cases.
 
     1. Screen: a one-sided t test against the margin in both directions, its variance moderated over the suite, flags.
     2. The suite: where many are flagged, its geomean and its median case are tested against the margin, then the median
@@ -64,8 +66,9 @@ def judge_pairs(
        cases, one SYSTEMIC finding stands for what the suite has in common, and only cases that stand out of it go on:
        they must reject the margin and, beyond the shift, again. A lesser shift is told, and cases are judged alone.
        (Both: a fifth of the suite 10 % slower moves the geomean by 2 %, but is no property of the machine.)
-    3. Confirm: flagged cases alone, on fresh pairs alone, plain t, Holm. What is left open gets one extension, judged
-       on all fresh pairs with a share of the level of its own. Nothing is tested until it is green.
+    3. Confirm: flagged cases alone, on fresh pairs alone, plain t, Holm; the surest of them alone where the budget
+       suffices for no verdict on all. What is left open gets one extension, judged on all fresh pairs with a share of
+       the level of its own. Nothing is tested until it is green.
     4. Left-over budget: cases that were not flagged and could not pass get more fresh pairs, each a round, then the
        least certain first. When to stop depends on variances and the budget, never on means, and one test at the end,
        on these pairs alone, has its own share of the level: so the look keeps it. Not after a SYSTEMIC finding, which
@@ -79,7 +82,7 @@ def judge_pairs(
         if not 0 <= limit < np.inf:
             raise ValueError(f"{key}: limit {limit}; wanted: a fraction, 0 or more")
     given = np.array(list(limits.values()), dtype=np.float64)
-    suite = Suite(tuple(limits), np.log1p(np.maximum(given, rule.margin)), rule, take)
+    suite = Suite(tuple(limits), np.log1p(np.maximum(given, rule.margin)), rule, take, room or (lambda keys: math.inf))
     first = screen(suite)
     looks, shift = confirm(suite, first)
     stages = [first.stage, *looks]

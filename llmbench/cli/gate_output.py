@@ -24,7 +24,11 @@ class OnInconclusive(StrEnum):
 
 
 WhenInconclusive = Annotated[
-    OnInconclusive, typer.Option("--inconclusive", help="Whether INCONCLUSIVE exits 5 or counts as a pass.")
+    OnInconclusive,
+    typer.Option(
+        "--inconclusive",
+        help="Whether INCONCLUSIVE exits 5 or counts as a pass; what looks slower by more than its limit never does.",
+    ),
 ]
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="A markdown table of at most 900 kB, worst first.")]
 Junit = Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Also write JUnit XML to this file.")]

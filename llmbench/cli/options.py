@@ -9,7 +9,11 @@ Results = Annotated[
     Path, typer.Option("--results", help="Folder of the runs.", envvar="LLMBENCH_RESULTS", show_default=True)
 ]
 Device = Annotated[
-    str | None, typer.Option("--device", help="cpu, cuda or cuda:N. Default: a GPU if there is one, else the CPU.")
+    str | None,
+    typer.Option(
+        "--device",
+        help="cpu, cuda, cuda:N or simulated (numbers alone, no waiting). Default: a GPU if there is one, else the CPU.",
+    ),
 ]
 Only = Annotated[
     list[str],

@@ -13,11 +13,14 @@ def load_now() -> Load:
     return Load(psutil.cpu_percent(LOOK_S) / 100 * cores, cores)
 
 
-def load_note(load: Load) -> str | None:
-    """What to say when other programs keep more than a quarter of a core busy; None on a quiet machine."""
+def load_note(load: Load, *, in_turns: bool = False) -> str | None:
+    """What to say when other programs keep more than a quarter of a core busy; None on a quiet machine. `in_turns`: of
+    two sides that are compared by pairs of processes, which are disturbed alike."""
     if load.busy_cores <= BUSY_CORES:
         return None
+    busy = f"other programs keep {load.busy_cores:.1f} of {load.cores} cores busy"
+    if in_turns:
+        return f"{busy}: both sides are disturbed alike, so verdicts hold, but pairs differ by more and less is seen"
     return (
-        f"other programs keep {load.busy_cores:.1f} of {load.cores} cores busy: times and speed-ups on the CPU are off,"
-        " whatever their intervals say; wait until the machine is quiet"
+        f"{busy}: times and speed-ups on the CPU are off, whatever their intervals say; wait until the machine is quiet"
     )

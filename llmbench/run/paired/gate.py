@@ -69,7 +69,7 @@ def run_gate(order: GateOrder, say: Say) -> Found:
             folder = new_folder(order.results, text.name, spec, code=code, kind="-paired")
             seen = Seen(order.asked, sides, folder, text.name, order.inconclusive, order.max_minutes, load)
             seen.seed = randbits(32) if order.seed is None else order.seed
-            if load is not None and (note := load_note(load)):
+            if load is not None and (note := load_note(load, in_turns=True)):
                 seen.notes.append(note)
             crew = Crew(sides, spec.device, sides.plugins, folder, _threads(text, spec), lock, seen.note)
             if (busy := foreign_processes(spec)) is not None:
@@ -202,12 +202,12 @@ def _time(order: GateOrder, seen: Seen, crew: Crew, setting: Setting, say: Say) 
                 guarded[key] = confirmed_alone(decision, faults, alone)
 
     try:
-        seen.judged = judge_pairs(limits, source.take, rule=order.rule, before_spare=guard)
+        seen.judged = judge_pairs(limits, source.take, rule=order.rule, room=source.room, before_spare=guard)
         guard(seen.judged)  # what only the left-over budget found
         seen.decisions = {**seen.judged.decisions, **guarded}
     finally:
         seen.layout, seen.pairs, seen.pairs_s = source.layout, source.pairs, source.seconds
-        seen.spent = seen.spent or source.spent
+        seen.spent = seen.spent or source.spent or (seen.judged is not None and bool(seen.judged.evidence.short))
 
 
 def _threads(text: SuiteText, device: DeviceSpec) -> int | None:

@@ -1,6 +1,8 @@
 """A pair: fresh processes of both sides, all cases prepared on each, then blocks in turn, one process at a time."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from random import Random
@@ -84,6 +86,7 @@ class Measured:
     losses: list[Loss] = field(default_factory=list)
     complete: bool = True
     number: int = 0
+    case_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # of each case, both sides
 
     @property
     def lost(self) -> set[str]:
@@ -113,7 +116,7 @@ def measure_pair(
             todo = [p for p in todo if p.key not in found.lost]
             continue
         found.losses += attempt.losses
-        found.blocks, found.complete = attempt.marked(), attempt.complete
+        found.blocks, found.complete, found.case_s = attempt.marked(), attempt.complete, attempt.case_s
         break
     return found
 
@@ -132,6 +135,7 @@ class _Attempt:
     losses: list[Loss] = field(default_factory=list)
     complete: bool = True
     at: str | None = None
+    case_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def both(self, dice: Random) -> None:
         order = order_of(list(self.plans), dice, first=self.first)
@@ -185,9 +189,10 @@ class _Attempt:
         for key in keys:
             if key in self._lost() or self._ended():
                 continue
-            plan, self.at = self.plans[key], key
+            plan = self.plans[key]
             question = self.setting.prepare(plan.case, process, way=plan.way)
-            ready = process.ask(question, CaseReady, timeout_s=self.setting.measure.timeout_s)
+            with self._working_on(key):
+                ready = process.ask(question, CaseReady, timeout_s=self.setting.measure.timeout_s)
             if ready.record.status != "ok":
                 self._lose(process, key, ready.record)
             elif (ready.way, ready.timer) != (plan.way, plan.timer):
@@ -195,13 +200,14 @@ class _Attempt:
                 self.losses.append(Loss(key, process.side, why))
 
     def _block(self, process: Process, turn: Turn) -> None:
-        plan, self.at = self.plans[turn.key], turn.key
+        plan = self.plans[turn.key]
         size = plan.size
-        done = process.ask(
-            Block(turn.key, size.samples, size.calls), BlockDone, timeout_s=self.setting.measure.timeout_s
-        )
-        if plan.timer == SIMULATED:
-            self.setting.watch.simulated_s += done.calls * sum(done.time_s)
+        with self._working_on(turn.key):
+            done = process.ask(
+                Block(turn.key, size.samples, size.calls), BlockDone, timeout_s=self.setting.measure.timeout_s
+            )
+            if plan.timer == SIMULATED:
+                self.setting.watch.simulated_s += done.calls * sum(done.time_s)
         if done.record is not None:
             self._lose(process, turn.key, done.record)
             return
@@ -213,10 +219,16 @@ class _Attempt:
 
     def _release(self, process: Process, keys: Collection[str]) -> None:
         for key in keys:
-            self.at = key
-            record = process.ask(Release(key), Found, timeout_s=self.setting.measure.timeout_s).record
+            with self._working_on(key):
+                record = process.ask(Release(key), Found, timeout_s=self.setting.measure.timeout_s).record
             if record.status != "ok":
                 self._lose(process, key, record)
+
+    @contextmanager
+    def _working_on(self, key: str) -> Iterator[None]:
+        self.at, since = key, self.setting.watch.now()
+        yield
+        self.case_s[key] += self.setting.watch.now() - since
 
     def _lose(self, process: Process, key: str, record: Record) -> None:
         self.losses.append(Loss(key, process.side, record.why or record.status, record))

@@ -70,6 +70,11 @@ class Seen:
         plugins = [plugin.partition(":")[0].partition(".")[0] for plugin in self.sides.plugins]
         return tuple(dict.fromkeys([*plugins, *(p.module for p in self.sides.head.places)]))
 
+    @property
+    def suspects(self) -> tuple[Decision, ...]:
+        """Cases that look like a regression, but for the number of their pairs."""
+        return tuple(decision for decision in self.decisions.values() if decision.is_suspect)
+
     def sources(self, side: SideName) -> tuple[Source, ...]:
         """The files that a side's subject was loaded from."""
         return self.tier.sources.get(side, ()) if self.tier else ()

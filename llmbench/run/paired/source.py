@@ -1,10 +1,10 @@
 """Where pairs come from: real processes, until the time is up, with every block that they gave; or blocks on disk."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
-from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ class Source:
     look: int = 0  # that is being answered
     spent: bool = False  # the time was up before all pairs were measured that were asked for
     pair_s: dict[str, float] = field(default_factory=dict)  # case -> seconds that it took in its last pair
+    start_s: float = 0.0  # that the last pair took beside its cases: processes that start and end
     seconds: float = 0.0  # of all pairs, the starts of processes included
 
     def take(self, cases: Sequence[str], pairs: int) -> Floats:
@@ -72,11 +73,13 @@ class Source:
                 self.spent = True
                 break
             columns.append([found.get(case, np.nan) for case in cases])
+            if self.pairs == 1:
+                self.say(self._outlook(cases, pairs))
         return np.array(columns, dtype=np.float64).reshape(len(columns), len(cases)).T
 
     def _one(self, cases: Sequence[str], first: SideName, *, together: bool) -> dict[str, float] | None:
         """D of each case in one pair; None where the time was up."""
-        begin = monotonic()
+        begin = self.setting.watch.now()
         asked = [case for case in cases if not self._is_hopeless(case)]
         groups = [asked] if together else [[case] for case in asked]
         found: dict[str, float] = {}
@@ -88,9 +91,10 @@ class Source:
             if not measured.complete:
                 return None
             found |= {case: ratio_of(logs) for case, logs in logs_of(measured.blocks).items()}
-            self.pair_s |= dict.fromkeys(group, (self.setting.watch.now() - since) / len(group))
+            self.pair_s |= measured.case_s
+            self.start_s = self.setting.watch.now() - since - sum(measured.case_s.values())
         self.pairs += bool(asked)
-        self.seconds += monotonic() - begin
+        self.seconds += self.setting.watch.now() - begin
         return found
 
     def _measure(self, group: Sequence[str], first: SideName) -> Measured:
@@ -117,12 +121,32 @@ class Source:
         failed = [loss.side for loss in self.losses if loss.key == case and loss.record is not None]
         return len(failed) >= HOPELESS and "base" not in failed
 
+    def room(self, cases: Collection[str]) -> float:
+        """How many pairs of some cases the time suffices for, if they are as long as the last ones; infinite without a
+        budget."""
+        if self.setting.deadline is None:
+            return math.inf
+        left_s = self.setting.deadline - self.setting.watch.now()
+        pair_s = self._expected_s(cases)
+        return left_s / pair_s if pair_s > 0 else math.copysign(math.inf, left_s)
+
     def _would_be_late(self, cases: Collection[str]) -> bool:
         """Whether the time is up, or would be before a pair as long as the last ones is through."""
-        if self.setting.deadline is None:
-            return False
-        expected_s = sum(self.pair_s.get(case, 0.0) for case in cases)
-        return self.setting.watch.now() + expected_s > self.setting.deadline
+        return self.room(cases) < 1
+
+    def _expected_s(self, cases: Collection[str]) -> float:
+        """Seconds of a pair of these cases."""
+        starts_s = self.start_s * (1 if self.isolation == "point" else len(cases))
+        return sum(self.pair_s.get(case, 0.0) for case in cases) + starts_s
+
+    def _outlook(self, cases: Collection[str], pairs: int) -> str:
+        """What the first pair tells of how long the others take."""
+        pair_s, text = self._expected_s(cases), ""
+        if self.setting.deadline is not None:
+            left_s = self.setting.deadline - self.setting.watch.now()
+            text = f" of the {max(0.0, left_s):.0f} s that are left"
+        whole = f"a pair of {len(cases)} case{'' if len(cases) == 1 else 's'} takes {pair_s:.1f} s"
+        return f"{whole}: {pairs - 1} more take some {(pairs - 1) * pair_s:.0f} s{text}"
 
 
 @dataclass

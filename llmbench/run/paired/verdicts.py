@@ -35,7 +35,7 @@ def found_of(seen: Seen) -> Found:
     """The outcome of what was seen, worst first."""
     verdicts = tuple(sorted(_verdicts(seen), key=lambda v: v.pressing))
     words = {v.word for v in verdicts}
-    code = exit_code(words, inconclusive=seen.inconclusive)
+    code = exit_code(words, inconclusive="fail" if seen.suspects else seen.inconclusive)
     if code in (0, NO_BASELINE, 5) and seen.asked.itself and words & FALSE_ALARMS:  # what is left open excuses none
         code = 1
     outcome = Outcome(
@@ -141,8 +141,17 @@ def _warnings(seen: Seen, verdicts: tuple[Verdict, ...]) -> Iterator[str]:
     if seen.same_code and not seen.asked.itself and not _differ_in_versions(seen):
         yield "both sides are the same code: what differs is noise"
     if seen.spent:
-        less = "; none was finished: give more minutes, fewer cases (--only), or a suite with cache: warm"
-        yield f"the budget was spent after {seen.pairs} pairs: fewer than asked{'' if seen.pairs else less}"
+        warm = "" if seen.suite is not None and seen.suite.measure.cache == "warm" else ", or a suite with cache: warm"
+        less = f"; none was finished: give more minutes, fewer cases (--only){warm}"
+        mean = f", {seen.pairs_s / seen.pairs:.1f} s each" if seen.pairs else less
+        yield f"the budget was spent after {seen.pairs} pairs: fewer than asked{mean}"
+    if (suspects := seen.suspects) and seen.inconclusive == "pass":
+        first = next(case.label for case in seen.cases if case.case_id == suspects[0].case)
+        more = f" and {len(suspects) - 1} more" if len(suspects) > 1 else ""
+        yield (
+            f"{first}{more}: slower by more than the limit, but over too few pairs to call it a regression; "
+            "--inconclusive pass does not forgive that: give more minutes"
+        )
     if _untimed(seen, {v.word for v in verdicts}):
         yield "nothing was timed, so nothing passes, whatever --inconclusive says"
     for fact in SOFTWARE:
