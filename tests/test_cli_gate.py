@@ -248,12 +248,19 @@ def test_the_terminal_shows_what_did_not_pass_worst_first_and_all_when_asked(
     run = stored_run(tmp_path / "run", {"naive": FAST, "flash": SLOW, "flex": STEADY})
     args = ("gate", "stored", run, "--baseline", base)
     lines = llmbench(*args, rc=1).stdout.splitlines()
-    assert [ln.split()[0] for ln in lines if ln.endswith(" fwd")] == ["REGRESSED", "IMPROVED"]
+    head = lines.index("verdict    case       metric  ratio         95 % CI  limit")
+    assert [ln for ln in lines[head:] if " fwd " in ln] == [
+        "REGRESSED  flash fwd  time    1.300  [1.271, 1.330]   1.03",
+        "IMPROVED   naive fwd  time    0.800  [0.782, 0.818]   1.03",
+        "PASS       flex fwd   time    1.000  [0.977, 1.023]   1.03",
+    ]
     assert (
         "    time ratio 1.3, 95 % CI [1.271, 1.33] over 3 and 3 processes, excludes 1 and reaches the limit 1.03"
         in lines
     )
     assert lines[-1] == "1 REGRESSED, 1 IMPROVED, 1 PASS: exit 1, regression, or a case broken"
-    assert "PASS  flex fwd" in llmbench(*args, "--all", rc=1).stdout.splitlines()
+    assert "time ratio 1, " not in "".join(lines) and "    time ratio 1, " in llmbench(*args, "--all", rc=1).stdout
     table = [ln for ln in llmbench(*args, "--markdown", rc=1).stdout.splitlines() if ln.startswith("|")]
-    assert [row.split("|")[1].strip() for row in table[2:]] == ["REGRESSED", "IMPROVED"]
+    assert [row.split("|")[1].strip() for row in table[2:]] == ["REGRESSED", "IMPROVED", "PASS"]
+    assert r"| REGRESSED | flash fwd | time | 1.300 | \[1.271, 1.330\] | 1.03 | time ratio 1.3" in table[2]
+    assert table[4].endswith(r"| \[0.977, 1.023\] | 1.03 |  |")

@@ -172,11 +172,16 @@ def test_outputs_reach_the_terminal_markdown_and_junit(llmbench: Llmbench, tmp_p
     write(tmp_path, {"sim_kernels.py": MORE})
     args = ("gate", "paired", "suite.yaml", "--base", "main", "--pairs", "5")
     text = llmbench(*args, "--junit", "out.xml", rc=1).stdout
-    assert "REGRESSED  mine infer level=0.001" in text and "base      sim_kernels (1 module, " in text
+    assert "REGRESSED  mine infer level=0.001" in text and "base code sim_kernels (1 module, " in text
     assert max(map(len, text.splitlines())) <= 120
     root = ElementTree.parse(tmp_path / "out.xml").getroot()
+    cases = root.findall(".//testcase")
+    assert all(float(case.attrib["time"]) > 0 for case in cases) and float(root[0].attrib["time"]) > 0
     assert len(root.findall(".//failure")) == 2 and len(root.findall(".//testcase")) == 4
-    assert "| REGRESSED | mine infer level=0.001 |" in llmbench(*args, "--markdown", rc=1).stdout
+    assert (
+        "| REGRESSED | mine infer level=0.001 | peak_memory | 4097 | exact | 1 | peak_memory"
+        in llmbench(*args, "--markdown", rc=1).stdout
+    )
 
 
 def test_ctrl_c_leaves_no_tree_and_no_process_behind(tmp_path: Path, env: dict[str, str]) -> None:

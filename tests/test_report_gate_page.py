@@ -17,7 +17,7 @@ from llmbench.analyze.stored import gate
 from llmbench.analyze.verdict import Word
 from llmbench.report import gate_page, stored_page
 from llmbench.report.drawn import Drawn
-from llmbench.report.gate_evidence import Component, Effect, GateEvidence, PairSeries
+from llmbench.report.gate_evidence import Bound, Component, Effect, GateEvidence, PairSeries, effects_of
 from llmbench.report.gate_panels import MOST_DOTS, MOST_LINES, panels_of
 from llmbench.report.whiskers import MOST
 from llmbench.store.origin import read_evidence
@@ -93,15 +93,17 @@ def test_a_page_without_pairs_and_components_has_no_panels_of_them() -> None:
     assert [p.anchor for p in panels_of(evidence(pairs=(), components=()))] == ["verdicts", "forest-time"]
 
 
-def test_every_case_that_did_not_pass_has_its_reason() -> None:
+def test_every_case_has_what_decides_its_ratio_its_limit_and_its_reason() -> None:
     reasons = panel("verdicts")
     assert [row.cells for row in reasons.rows] == [
-        ("REGRESSED", "i0 fwd seq_len=0", "time ratio 1.3"),
-        ("INCONCLUSIVE", "i1 fwd seq_len=16", "time ratio 1.04"),
+        ("REGRESSED", "i0 fwd seq_len=0", "time", "1.300", "[1.287, 1.313]", "1.03", "time ratio 1.3"),
+        ("INCONCLUSIVE", "i1 fwd seq_len=16", "time", "1.040", "[1.030, 1.050]", "1.03", "time ratio 1.04"),
+        ("PASS", "i2 fwd seq_len=32", "time", "1.001", "[0.991, 1.011]", "1.03", "time ratio 1.001"),
     ]
-    assert reasons.caption.endswith("worst first; 1 passed.")
+    assert reasons.caption == "Worst first; 1 passed."
     passed = panel("verdicts", verdicts=outcome(["PASS", "PASS"]).verdicts)
-    assert passed.why_empty == "All 2 cases passed." and not passed.rows
+    assert passed.caption == "All 2 cases passed." and len(passed.rows) == 2
+    assert panel("verdicts", verdicts=()).why_empty == "There is no case."
 
 
 def test_a_forest_plot_has_a_row_a_case_worst_first_and_a_stroke_at_its_limit() -> None:
@@ -117,6 +119,30 @@ def test_a_forest_plot_has_a_row_a_case_worst_first_and_a_stroke_at_its_limit() 
     assert forest.caption == (
         "1 REGRESSED, 1 INCONCLUSIVE, 1 PASS. Above 1, the head needs more. Bars: 95 % CI. Upright strokes: the limits."
     )
+
+
+def test_the_upper_limit_that_decides_is_drawn_beside_the_interval() -> None:
+    """The bar of the second lies wholly left of its limit, and it is open: its upper limit does not."""
+    passes = replace(effect("i0 fwd", "PASS", 1.001), upper=1.013)
+    is_open = replace(effect("i1 fwd", "INCONCLUSIVE", 1.012), upper=1.034)
+    forest = panel("forest-time", effects=(passes, is_open, effect("i2 fwd", "REGRESSED", 1.3)))
+    mark = next(t.data for t in forest.traces if t.data["name"] == "upper limit")
+    assert (mark["x"], mark["y"]) == ([1.034, 1.013], [1, 2])
+    assert is_open.high is not None and is_open.high < 1.03
+    assert mark["error_x"]["arrayminus"][0] == pytest.approx(1.034 - is_open.high)
+    assert mark["text"] == [
+        "i1 fwd<br>upper limit 1.0340, not below the limit", "i0 fwd<br>upper limit 1.0130, below the limit",
+    ]  # fmt: skip
+    assert "Thin ends with a mark: the one-sided upper limit, which a PASS has below its limit." in forest.caption
+    assert forest.columns[4] == "upper limit" and [row.cells[4] for row in forest.rows] == ["–", "1.0340", "1.0130"]
+
+
+def test_an_upper_limit_is_of_times_that_it_decides_on() -> None:
+    found = outcome(["REGRESSED", "INCONCLUSIVE", "PASS"]).verdicts
+    bounds = {v.case_id or "": Bound(1.2, 1.03) for v in found}
+    effects = effects_of(found, ["time"], bounds)
+    assert [(e.word, e.upper) for e in effects] == [("REGRESSED", None), ("INCONCLUSIVE", 1.2), ("PASS", 1.2)]
+    assert all(e.upper is None for e in effects_of(found, ["time"]))
 
 
 def test_of_very_many_cases_the_worst_are_drawn_and_the_rest_is_said() -> None:
@@ -223,6 +249,15 @@ def test_the_page_is_drawn_whole_asks_no_network_and_fits_its_screen(
     assert colour == {"light": "rgb(179, 38, 30)", "dark": "rgb(255, 143, 133)"}[scheme]
     shown = browser.execute_script("return document.querySelector('#forest-time .plot')._fullData.map(t => t.name)")
     assert shown == ["REGRESSED", "INCONCLUSIVE", "PASS", "limit"]
+
+
+def test_a_table_of_verdicts_stands_whole_without_a_box_that_scrolls(browser: Any, tmp_path: Path, show: Open) -> None:
+    page = tmp_path / "gate.html"
+    page.write_text(stored_page.render(many(60, reason="a reason that goes on and on " * 40)))
+    browser.get(page.as_uri())
+    boxes = "return [...document.querySelectorAll('#verdicts .scroll, #verdicts .long')]"
+    assert len(browser.execute_script(boxes)) > 1
+    assert browser.execute_script(f"{boxes}.every(box => box.scrollHeight <= box.clientHeight)")
 
 
 def test_a_page_of_five_thousand_cases_is_drawn(browser: Any, tmp_path: Path, show: Open) -> None:

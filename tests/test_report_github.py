@@ -1,6 +1,7 @@
 """Workflow commands of a gate: what GitHub reads out of them is what was said, and never more than it shows."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from gate_outcomes import many, outcome
@@ -40,10 +41,10 @@ def test_the_verdict_comes_first_then_each_case_in_its_kind() -> None:
     found = outcome(["REGRESSED", "INCONCLUSIVE", "IMPROVED", "PASS", "NO_RESULT"], warnings=("another torch",))
     assert told(found) == [
         ("error", "llmbench gate attention", summary(found)),
-        ("error", "REGRESSED i0 fwd seq_len=0", "time ratio 1.3"),
+        ("error", "REGRESSED i0 fwd seq_len=0: time 1.300 [1.287, 1.313], limit 1.03", "time ratio 1.3"),
         ("warning", "llmbench gate attention", "another torch"),
-        ("warning", "INCONCLUSIVE i1 fwd seq_len=16", "time ratio 1.04"),
-        ("notice", "IMPROVED i2 fwd seq_len=32", "time ratio 0.8"),
+        ("warning", "INCONCLUSIVE i1 fwd seq_len=16: time 1.040 [1.030, 1.050], limit 1.03", "time ratio 1.04"),
+        ("notice", "IMPROVED i2 fwd seq_len=32: time 0.800 [0.792, 0.808], limit 1.03", "time ratio 0.8"),
     ]
 
 
@@ -82,6 +83,13 @@ def test_no_text_is_a_command_of_its_own(text: str) -> None:
     lines = github.commands([Verdict("x", text, "BROKEN", text)], title=text, summary=text, exit_code=1)
     assert len(lines) == 2 and all(line.count("\n") == 0 for line in lines)
     assert [read(line)[2] for line in lines] == [one_line(text)] * 2
+
+
+def test_a_long_name_leaves_room_for_the_numbers_in_a_title() -> None:
+    found = replace(outcome(["REGRESSED"]).verdicts[0], label="y" * 999)
+    _, title, _ = read(github.commands([found], title="t", summary="s", exit_code=1)[1])
+    assert len(title) == 200 and title.startswith("REGRESSED yyy")
+    assert title.endswith("y…: time 1.300 [1.287, 1.313], limit 1.03")
 
 
 def test_messages_are_no_longer_than_the_runner_passes_on() -> None:

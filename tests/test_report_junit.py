@@ -53,9 +53,9 @@ def test_the_schema_refuses_what_it_should(outcome: Outcome) -> None:
         (' id="0"', ""),
         (' type="REGRESSED"', ""),
         ("<system-err", "<system"),
-        ('time="0"', 'time="?"'),
+        ('time="12.500"', 'time="?"'),
     ):
-        text = junit.render(outcome)
+        text = junit.render(outcome, whole_s=12.5)
         assert seen in text
         broken = text.replace(seen, wrong).replace("</system-err", "</system-err" if wrong != "<system" else "</system")
         assert not SCHEMA.validate(etree.fromstring(broken.encode()))
@@ -71,6 +71,25 @@ def test_each_verdict_is_the_element_that_a_ci_understands(outcome: Outcome) -> 
     suite = ET.fromstring(junit.render(outcome))[0]
     counts = {k: int(suite.attrib[k]) for k in ("tests", "failures", "errors", "skipped")}
     assert counts == {"tests": 7, "failures": 2, "errors": 2, "skipped": 2}
+
+
+def test_a_case_has_the_seconds_that_it_was_measured_and_none_where_nobody_knows(outcome: Outcome) -> None:
+    slow = next(v.case_id for v in outcome.verdicts if v.label.startswith("slow"))
+    assert slow is not None
+    text = junit.render(outcome, case_s={slow: 1.23456}, whole_s=60)
+    SCHEMA.assertValid(etree.fromstring(text.encode()))
+    suite = ET.fromstring(text)[0]
+    times = {c.attrib["name"].split()[0]: c.attrib["time"] for c in suite.iter("testcase") if "time" in c.attrib}
+    assert times == {"slow": "1.235"} and suite.attrib["time"] == "60.000"
+    assert "time=" not in junit.render(outcome)
+
+
+def test_what_a_gate_does_not_know_is_left_out_of_its_properties(outcome: Outcome) -> None:
+    unknown = replace(outcome.head, device_name=None, device_key=None, commit=None)
+    text = junit.render(replace(outcome, head=unknown, base=None, limits={}, verdicts=()))
+    names = {p.attrib["name"]: p.attrib["value"] for p in ET.fromstring(text).iter("property")}
+    assert names == {"exit_code": "1", "run": "run", "baseline": "missing"}
+    assert names.keys() < {p.attrib["name"] for p in ET.fromstring(junit.render(outcome)).iter("property")}
 
 
 def test_inconclusive_that_counts_as_a_pass_is_skipped(tmp_path: Path) -> None:

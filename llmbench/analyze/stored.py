@@ -99,7 +99,7 @@ def gate(base: Evidence, head: Evidence, *, inconclusive: Inconclusive = "fail",
         found = compare(base, head, names=("baseline", "run"))
         facts = {r.case_id: named_facts(r) for e in (base, head) for r in e.run.rows}
         said = (judge(p, limits.of(facts[p.case_id]), by) for p in found.pairs)
-        verdicts = tuple(sorted(said, key=lambda v: WORST_FIRST.index(v.word)))
+        verdicts = tuple(sorted(said, key=lambda v: v.pressing))
         unknown = [name for name in limits.metrics if name not in measured]
         moved = _moved(base, head, least=max(LEAST_MOVE, limits.shares.get("time", 0.0) / 2))
         warnings = (*_doubts(base, head, unknown, verdicts), *moved, *found.warnings)

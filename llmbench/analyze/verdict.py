@@ -1,7 +1,9 @@
 """Verdicts: what the stored gate says of a case of a run against its baseline, each with its reason in a sentence."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Literal
 
 from llmbench.analyze.change import Change
@@ -66,6 +68,16 @@ class Finding:
         """Whether a deterministic metric was judged like a time, as processes of a side disagree on it."""
         return self.judged and self.metric in DETERMINISTIC and self.change.basis != "exact"
 
+    @property
+    def excess(self) -> float:
+        """The ratio over its limit; of what is better, the other way round. 0 where nothing is known of it."""
+        change, top = self.change, 1 + self.limit
+        if change.a is None or change.b is None:
+            return 0.0
+        if change.ratio is None:  # from nothing to something
+            return inf if change.b > change.a else 0.0
+        return 1 / (change.ratio * top) if self.word == "IMPROVED" else change.ratio / top
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -78,6 +90,20 @@ class Verdict:
     findings: tuple[Finding, ...] = ()
     facts: dict[str, Scalar] = field(default_factory=dict)  # what tells the case from the others
     not_gated: dict[str, str] = field(default_factory=dict)  # metrics that the suite leaves out for the case -> its why
+
+    @property
+    def deciding(self) -> Finding | None:
+        """The finding that made the word: time before others, then the furthest beyond its limit; None without one."""
+        return min((f for f in self.findings if f.word == self.word), key=_pressing, default=None)
+
+    @property
+    def pressing(self) -> tuple[int, float, tuple[tuple[int, str], ...]]:
+        """Sorts worst first: by word, then by how far the deciding finding is beyond its limit, then by label.
+
+        What no finding made, such as a verdict on the whole suite or a case that fails, is before what has a number.
+        """
+        excess = self.deciding.excess if self.deciding else inf
+        return WORST_FIRST.index(self.word), -excess, _natural(self.label)
 
 
 Judge = Callable[[str, Change, float], "Finding"]
@@ -110,14 +136,15 @@ def by_limit(finding: Finding, limits: CaseLimits) -> Finding:
 def verdict_of(
     case_id: str, label: str, findings: Sequence[Finding], facts: dict[str, Scalar], not_gated: Mapping[str, str]
 ) -> Verdict:
-    """The verdict on a case that is ok on both sides: the worst finding, with the reasons of those that did not pass.
+    """The verdict on a case that is ok on both sides: the worst finding, with the reasons of those that did not pass,
+    first that of the one that decides.
 
     `not_gated`: what the suite leaves out for it, and why.
     """
     nothing: Word = "NO_RESULT"
     word = min((f.word for f in findings), key=WORST_FIRST.index, default=nothing)
     telling = [f for f in findings if f.word != "PASS"] or list(findings)
-    telling.sort(key=lambda f: WORST_FIRST.index(f.word))
+    telling.sort(key=_pressing)
     reasons = [f.reason for f in telling] or ["ok on both sides, but neither has a metric that is gated"]
     reasons += [f"{metric} is not gated: {why}" for metric, why in not_gated.items()]
     return Verdict(case_id, label, word, "; ".join(reasons), tuple(findings), facts, dict(not_gated))
@@ -246,6 +273,17 @@ def _told(seen: Seen | None) -> str:
 def _unit(change: Change) -> str:
     """With a space before it; nothing for a count."""
     return f" {change.unit}" if change.unit and change.unit != "1" else ""
+
+
+def _pressing(finding: Finding) -> tuple[int, bool, float]:
+    """Sorts findings of a case: worst first, time before others, then by how far each is beyond its limit."""
+    return WORST_FIRST.index(finding.word), finding.metric != "time", -finding.excess
+
+
+def _natural(label: str) -> tuple[tuple[int, str], ...]:
+    """Sorts `seq_len=512` before `seq_len=1024`."""
+    parts = re.split(r"([0-9]+)", label)
+    return tuple((int(part), "") if i % 2 and len(part) < 20 else (0, part) for i, part in enumerate(parts))
 
 
 def _number(value: float) -> str:

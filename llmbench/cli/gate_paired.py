@@ -29,6 +29,7 @@ from llmbench.run.paired.evidence import document
 from llmbench.run.paired.gate import GateOrder, run_gate
 from llmbench.run.paired.subject import Asked
 from llmbench.run.paired.verdicts import Found
+from llmbench.store.pairs import seconds_by_case
 
 INTERRUPTED = 130
 RULE = PairedRule(spare_pairs=384)  # four times what is spent without a budget: here there always is one
@@ -144,7 +145,7 @@ def _carry_out(
 def _forms(found: Found, *, everything: bool) -> Forms:
     outcome = found.outcome
     return Forms(
-        junit=lambda: junit.render(outcome),
+        junit=lambda: junit.render(outcome, case_s=seconds_by_case(found.seen.blocks), whole_s=found.seen.wall_s),
         html=lambda: paired_page.render(found),
         markdown=lambda most: paired_table.render(found, everything=everything, most_bytes=most),
         commands=lambda: github.commands(

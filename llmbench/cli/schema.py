@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from llmbench.report.dashboard_schema import dashboard_schema
+from llmbench.report.gate_schema import gate_schema
 from llmbench.suite.spec import json_schema
 
 
@@ -15,8 +16,12 @@ class What(StrEnum):
 
     suite = "suite"
     dashboard = "dashboard"
+    gate = "gate"
+
+
+SCHEMAS = {What.suite: json_schema, What.dashboard: dashboard_schema, What.gate: gate_schema}
 
 
 def command(what: Annotated[What, typer.Argument(help="Of what.")] = What.suite) -> None:
-    """Print the JSON Schema of suites or dashboards, for editors."""
-    print(json.dumps(json_schema() if what is What.suite else dashboard_schema(), indent=2))
+    """Print the JSON Schema of suites or dashboards, for editors, or of what a gate prints as JSON."""
+    print(json.dumps(SCHEMAS[what](), indent=2))

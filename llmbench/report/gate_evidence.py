@@ -1,7 +1,8 @@
 """What the page of a gate shows, whichever gate it was: verdicts, ratios, pairs in their order, components of noise."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from llmbench.analyze.verdict import WORST_FIRST, Verdict, Word
 from llmbench.suite.catalog import Scalar
@@ -21,6 +22,18 @@ class Effect:
     facts: dict[str, Scalar] = field(default_factory=dict)
     limit_of: str | None = None  # whose limit it is, in the suite's words, where it is not that of all cases
     correction: str = ""  # `6.2 % slower by the sentinel gemm`: what the ratio does not hold
+    upper: float | None = None  # of the ratio, one-sided, where that decides: a PASS has it below `limit`
+
+
+BOUNDED: frozenset[Word] = frozenset({"PASS", "INCONCLUSIVE"})
+"""What an upper limit decides between; the other words rest on tests against the margin, and on the estimate."""
+
+
+class Bound(NamedTuple):
+    """What a time is judged by: the upper limit of its ratio, and the ratio which that must be below to pass."""
+
+    upper: float | None
+    limit: float
 
 
 @dataclass(frozen=True)
@@ -68,8 +81,13 @@ class GateEvidence:
         return {word: n for word in WORST_FIRST if (n := words.count(word))}
 
 
-def effects_of(verdicts: Iterable[Verdict], metrics: Iterable[str]) -> Iterator[Effect]:
-    """The ratios behind the verdicts, metric by metric; one without a positive ratio is in the reasons alone."""
+def effects_of(
+    verdicts: Iterable[Verdict], metrics: Iterable[str], bounds: Mapping[str, Bound] | None = None
+) -> Iterator[Effect]:
+    """The ratios behind the verdicts, metric by metric; one without a positive ratio is in the reasons alone.
+
+    `bounds`: case -> by what its time is judged, where that is an upper limit and not the interval.
+    """
     known = list(verdicts)
     for metric in metrics:
         for verdict in known:
@@ -79,7 +97,9 @@ def effects_of(verdicts: Iterable[Verdict], metrics: Iterable[str]) -> Iterator[
                     continue
                 low, high = (ratio, ratio) if exact else (found.change.low, found.change.high)
                 corrected = found.correction.text if found.correction else ""
+                bound = (bounds or {}).get(verdict.case_id or "") if metric == "time" else None
+                upper, limit = bound or (None, 1 + found.limit)
                 yield Effect(
-                    metric, verdict.label, found.word, ratio, low, high, 1 + found.limit, verdict.facts, found.limit_of,
-                    corrected,
+                    metric, verdict.label, found.word, ratio, low, high, limit, verdict.facts, found.limit_of,
+                    corrected, upper if found.word in BOUNDED else None,
                 )  # fmt: skip

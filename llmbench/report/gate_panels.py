@@ -12,6 +12,7 @@ from llmbench.report.gate_evidence import Component, Effect, GateEvidence, PairS
 from llmbench.report.log_axis import decades, log_ticks, ratio_span
 from llmbench.report.panels.label import joined, plain
 from llmbench.report.scale import MISSING
+from llmbench.report.verdict_cells import HEADINGS, cells_of
 from llmbench.report.whiskers import MOST, ROW_PX, Whisker, height_px, layout_of, span_of, trace_of
 
 COLOURS: Mapping[Word, str] = {
@@ -34,17 +35,17 @@ def panels_of(evidence: GateEvidence) -> list[Drawn]:
 
 
 def _reasons(evidence: GateEvidence) -> Drawn:
-    told = [v for v in evidence.verdicts if v.word != "PASS"]
-    passed = len(evidence.verdicts) - len(told)
-    caption = f"Every case that did not pass, worst first; {passed:,} passed." if passed else ""
+    passed = sum(v.word == "PASS" for v in evidence.verdicts)
+    every = passed == len(evidence.verdicts) > 0
+    all_passed = f"All {passed:,} cases passed." if passed > 1 else "The one case passed."
     return Drawn(
         anchor="verdicts",
         kind="verdicts",
         title="Verdicts",
-        caption=caption if told else "",
-        why_empty=None if told else f"All {passed:,} cases passed." if passed > 1 else "The one case passed.",
-        columns=("verdict", "case", "reason"),
-        rows=tuple(TableRow((v.word, v.label, v.reason), v.facts) for v in told),
+        caption=all_passed if every else f"Worst first; {passed:,} passed." if passed else "",
+        why_empty=None if evidence.verdicts else "There is no case.",
+        columns=(*HEADINGS, "reason"),
+        rows=tuple(TableRow((*cells_of(v), v.reason), v.facts) for v in evidence.verdicts),
         elsewhere=ELSEWHERE,
     )
 
@@ -57,17 +58,19 @@ def _forest(evidence: GateEvidence, metric: str) -> Drawn:
     whiskers = [whisker for _, whisker in shown]
     kinds = {word: [(i, w) for i, (e, w) in enumerate(shown) if e.word == word] for word in WORST_FIRST}
     limits = _limits([e for e, _ in shown])
-    corrected = any(e.correction for e in found)
+    uppers = _uppers([e for e, _ in shown])
+    corrected, bounded = any(e.correction for e in found), any(e.upper is not None for e in found)
     still = len(found) - len(moved)
     cases = f"{'all ' if still > 1 else ''}{still:,} case{'s' if still > 1 else ''}"
     said = [
         f"{_counted(e.word for e in found)}. Above 1, the {head} needs more.",
         "Bars: 95 % CI." if any(low < high for low, high in (w.ends for w in whiskers)) else "",
+        "Thin ends with a mark: the one-sided upper limit, which a PASS has below its limit." if uppers else "",
         "Upright strokes: the limits." if limits else "",
         "What a slower or faster machine did is taken out where the table says so." if corrected else "",
         f"The {MOST} worst of {len(moved):,} cases are drawn, the table has more." if len(moved) > MOST else "",
         f"In {still:,} more it is the same on both sides." if still else "",
-        span_of(whiskers).cut(whisker.ends for whisker in whiskers),
+        span_of(whiskers).cut(_reach(e, whisker) for e, whisker in shown),
     ]
     return Drawn(
         anchor=f"forest-{metric}",
@@ -77,14 +80,43 @@ def _forest(evidence: GateEvidence, metric: str) -> Drawn:
         why_empty=None if moved else f"{metric} is the same on both sides in {cases}.",
         traces=(
             *(trace_of(word, COLOURS[word], own) for word, own in kinds.items() if own),
+            *([uppers] if uppers else []),
             *([limits] if limits else []),
         ),
         layout=layout_of(whiskers, title=f"{head} / {base}"),
         height_px=height_px(whiskers),
-        columns=("verdict", "case", f"{head}/{base}", "95 % CI", "limit", *(("taken out",) if corrected else ())),
-        rows=tuple(_row(e, corrected=corrected) for e in found) if moved else (),
+        columns=(
+            "verdict", "case", f"{head}/{base}", "95 % CI", *(("upper limit",) if bounded else ()), "limit",
+            *(("taken out",) if corrected else ()),
+        ),
+        rows=tuple(_row(e, bounded=bounded, corrected=corrected) for e in found) if moved else (),
         elsewhere=ELSEWHERE,
-    )
+    )  # fmt: skip
+
+
+def _uppers(effects: Sequence[Effect]) -> Trace | None:
+    """From the end of each interval on to the upper limit by which the case is judged, where there is one."""
+    own = [(i, e, e.upper) for i, e in enumerate(effects) if e.upper is not None]
+    if not own:
+        return None
+    data = {
+        "type": "scatter", "mode": "markers", "name": "upper limit", "showlegend": True,
+        "x": [upper for _, _, upper in own], "y": [i for i, _, _ in own],
+        "marker": {"symbol": "triangle-left", "size": 7, "color": "@ink/0.75"},
+        "error_x": {
+            "type": "data", "symmetric": False, "color": "@ink/0.75", "thickness": 1, "width": 0,
+            "array": [0.0 for _ in own], "arrayminus": [max(0.0, upper - (e.high or e.ratio)) for _, e, upper in own],
+        },
+        "text": [f"{plain(e.label)}<br>{_upper(e)}" for _, e, _ in own],
+        "hovertemplate": "%{text}<extra></extra>",
+    }  # fmt: skip
+    return Trace(data, None, {}, [e.facts for _, e, _ in own])
+
+
+def _reach(effect: Effect, whisker: Whisker) -> tuple[float, float]:
+    """The ends of what is drawn of a case."""
+    low, high = whisker.ends
+    return low, max(high, effect.upper or high)
 
 
 def _limits(effects: Sequence[Effect]) -> Trace | None:
@@ -104,13 +136,22 @@ def _limits(effects: Sequence[Effect]) -> Trace | None:
 
 def _whisker(effect: Effect) -> Whisker:
     text = f"{effect.word}<br>{effect.ratio:.4f} {_interval(effect)}<br>limit {plain(_limit(effect))}"
+    text += f"<br>{_upper(effect)}" if effect.upper is not None else ""
     text += f"<br>taken out: {plain(effect.correction)}" if effect.correction else ""
     return Whisker(effect.label, effect.ratio, effect.low, effect.high, text, effect.facts)
 
 
-def _row(effect: Effect, *, corrected: bool) -> TableRow:
-    cells = (effect.word, effect.label, f"{effect.ratio:.4f}", _interval(effect) or MISSING, _limit(effect))
-    return TableRow((*cells, *([effect.correction or MISSING] if corrected else [])), effect.facts)
+def _row(effect: Effect, *, bounded: bool, corrected: bool) -> TableRow:
+    cells = [effect.word, effect.label, f"{effect.ratio:.4f}", _interval(effect) or MISSING]
+    cells += [MISSING if effect.upper is None else f"{effect.upper:.4f}"] if bounded else []
+    cells += [_limit(effect), *([effect.correction or MISSING] if corrected else [])]
+    return TableRow(tuple(cells), effect.facts)
+
+
+def _upper(effect: Effect) -> str:
+    """`upper limit 1.0337, not below the limit 1.03`, on which PASS and INCONCLUSIVE depend."""
+    assert effect.upper is not None
+    return f"upper limit {effect.upper:.4f}, {'' if effect.upper < effect.limit else 'not '}below the limit"
 
 
 def _limit(effect: Effect) -> str:
@@ -125,7 +166,9 @@ def _interval(effect: Effect) -> str:
 
 
 def _pressing(effect: Effect) -> tuple[int, float]:
-    return WORST_FIRST.index(effect.word), -effect.ratio
+    """Worst first, then the furthest beyond its limit; of what is better, the best."""
+    beyond = effect.ratio / effect.limit
+    return WORST_FIRST.index(effect.word), beyond if effect.word == "IMPROVED" else -beyond
 
 
 def _pairs(evidence: GateEvidence) -> Drawn:

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from llmbench.analyze.verdict import Verdict, Word
 from llmbench.report.escape import one_line
+from llmbench.report.verdict_cells import figures
 
 Kind = Literal["error", "warning", "notice"]
 
@@ -46,9 +47,16 @@ def commands(
     whole: Kind = "notice" if exit_code == 0 else "warning" if exit_code == INCONCLUSIVE else "error"
     told = [Annotation(whole, title, summary, "verdict")]
     told += [Annotation("warning", title, text, "warning") for text in warnings]
-    told += [Annotation(KINDS[v.word], f"{v.word} {v.label}", v.reason, v.word) for v in verdicts if v.word in KINDS]
+    told += [Annotation(KINDS[v.word], _title(v), v.reason, v.word) for v in verdicts if v.word in KINDS]
     kinds: tuple[Kind, ...] = ("error", "warning", "notice")
     return [_command(a) for kind in kinds for a in _first([a for a in told if a.kind == kind], title)]
+
+
+def _title(verdict: Verdict) -> str:
+    """`REGRESSED flash fwd: time 1.300 [1.271, 1.330], limit 1.03`; a long name is cut before its numbers are."""
+    numbers = figures(verdict)
+    after = f": {numbers}" if numbers else ""
+    return f"{_short(f'{verdict.word} {verdict.label}', TITLE_CHARACTERS - len(after))}{after}"
 
 
 def _first(told: Sequence[Annotation], title: str) -> list[Annotation]:

@@ -17,6 +17,7 @@ from llmbench.report.words import heading
 from llmbench.store.record import WORST_FIRST
 
 MOST_ROWS = 1000  # of a table: a browser lays out this many at once without a pause
+WHOLE_ROWS = 60  # of a table without a plot, up to which it has no box that scrolls
 WIDE = 12  # columns, from which a table is printed small
 SCRIPTS = ("facets.js", "link.js", "page.js")
 SENTENCE = 40  # characters, above which a cell may wrap
@@ -221,7 +222,8 @@ def _table(panel: Drawn, known: RowFacts, *, alone: bool) -> str:
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
     if alone:
-        return f'<div class="numbers">{region}</div>'
+        whole = " whole" if len(shown) <= WHOLE_ROWS else ""
+        return f'<div class="numbers{whole}">{region}</div>'
     return f'<details class="numbers" data-rows="{len(shown)}"><summary>Numbers</summary>{region}</details>'
 
 

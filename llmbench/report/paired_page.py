@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from llmbench.analyze.pair_stats import Components
 from llmbench.report import gate_page
 from llmbench.report.compare_table import side_text
-from llmbench.report.gate_evidence import Component, GateEvidence, PairSeries, effects_of
+from llmbench.report.gate_evidence import Bound, Component, GateEvidence, PairSeries, effects_of
 from llmbench.report.paired_table import told
 from llmbench.report.verdict_table import limits_text, meaning, sight_text
 from llmbench.run.paired.quantile import logs_of, ratio_of
@@ -25,20 +25,28 @@ def evidence_of(found: Found) -> GateEvidence:
     """What the page shows of it."""
     outcome, judged = found.outcome, found.seen.judged
     sides = [(name, side_text(side)) for name, side in (("head", outcome.head), ("base", outcome.base)) if side]
+    limits = [("limits", text)] if (text := limits_text(outcome)) else []
     sight = [("passed", sight_text(outcome.sight))] if outcome.sight else []
     components = judged.components if judged else None
     return GateEvidence(
         title=f"Gate: {outcome.head.suite}",
         exit_code=outcome.exit_code,
         meaning=meaning(outcome),
-        told=(*sides, ("limits", limits_text(outcome)), *sight, *told(found)),
+        told=(*sides, *limits, *sight, *told(found)),
         warnings=outcome.warnings,
         verdicts=outcome.verdicts,
-        effects=tuple(effects_of(outcome.verdicts, outcome.gated)),
+        effects=tuple(effects_of(outcome.verdicts, outcome.gated, _bounds(found))),
         sides=("base", "head"),
         pairs=tuple(_series(found)),
         components=tuple(_components(components)) if components else (),
     )
+
+
+def _bounds(found: Found) -> dict[str, Bound]:
+    """Case -> its upper limit, and its limit or the rule's margin where that is more: nothing smaller is tested."""
+    judged = found.seen.judged
+    margin = judged.evidence.rule.margin if judged else 0.0
+    return {case: Bound(d.upper, 1 + max(d.limit, margin)) for case, d in found.seen.decisions.items()}
 
 
 def _series(found: Found) -> Iterator[PairSeries]:

@@ -17,7 +17,7 @@ from llmbench.run.paired.witness import subject_text
 def show(found: Found, console: Console, *, everything: bool = False) -> None:
     """Prints how it was measured, then every verdict with its reason."""
     for name, text in told(found):
-        console.print(Text(f"{name:<8}  {one_line(text)}"), overflow="fold")
+        console.print(Text(f"{name:<9} {one_line(text)}"), overflow="fold")
     verdict_table.show(found.outcome, console, everything=everything)
 
 
@@ -34,7 +34,7 @@ def told(found: Found) -> Iterator[tuple[str, str]]:
     seen = found.seen
     for side in SIDES:
         if seen.sources(side):
-            yield f"{side}", subject_text(seen.sides.of(side), seen.sources(side))
+            yield f"{side} code", subject_text(seen.sides.of(side), seen.sources(side))
     if seen.layout is not None:
         up = "both sides up at once" if seen.layout == "both" else "one process at a time"
         took = f"{seen.pairs_s:.0f} of {seen.wall_s:.0f} s"

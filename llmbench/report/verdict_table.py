@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
@@ -16,6 +17,7 @@ from llmbench.codec import to_plain
 from llmbench.report.compare_table import put_indented, side_text
 from llmbench.report.escape import markdown, one_line
 from llmbench.report.limited import MOST_BYTES, Row, limited
+from llmbench.report.verdict_cells import HEADINGS, Cells, cells_of
 from llmbench.report.words import alike, which
 from llmbench.suite.catalog import Scalar
 
@@ -31,6 +33,9 @@ MEANINGS = {
 UNTIMED = 5  # with `--inconclusive pass`, which makes 0 of every other
 Facts = dict[str, Scalar]
 SHOWN = 300  # characters of a label in markdown; three times as many of a reason
+FEW = 50  # cases that passed, up to which each has a line of its own
+GAP = "  "
+LEAST_LABEL = 20  # cells that a label has, however narrow the terminal
 
 
 class Group(NamedTuple):
@@ -42,19 +47,18 @@ class Group(NamedTuple):
 
 
 def show(outcome: Outcome, console: Console, *, everything: bool = False) -> None:
-    """Prints every verdict with its reason; what passed or has no result in short, unless `everything`."""
+    """Prints every verdict with its reason; what passed without, or not at all where that is many cases, and what has
+    no result in groups, unless `everything`."""
     for name, side in _sides(outcome):
         console.print(Text(f"{name:<8}  {one_line(side_text(side))}"), overflow="fold")
     if outcome.history:
         console.print(Text(f"history   {one_line(outcome.history)}"), overflow="fold")
     for text in outcome.warnings:
         console.print(Text(f"warning: {one_line(text)}", style="yellow"), overflow="fold")
-    console.print(Text(f"limits    {limits_text(outcome)}"), overflow="fold")
+    if limits := limits_text(outcome):
+        console.print(Text(f"limits    {limits}"), overflow="fold")
     console.print()
-    for verdict in shown(outcome, everything=everything):
-        head = Text.assemble((verdict.word, STYLES.get(verdict.word, "")), "  ", (one_line(verdict.label), "bold"))
-        console.print(head, no_wrap=True, overflow="ellipsis")
-        put_indented(console, verdict.reason)
+    _put_rows([*shown(outcome, everything=everything)], console, everything=everything)
     for group in groups(outcome) if not everything else ():
         console.print(Text.assemble("NO_RESULT", "  ", one_line(_group_text(group))), overflow="fold")
         put_indented(console, group.reason)
@@ -70,15 +74,18 @@ def render(outcome: Outcome, *, everything: bool = False, most_bytes: int = MOST
         head.append(f"- **{name}**: {_short(side_text(side), 3 * SHOWN)}")
     head += [f"- **history**: {_short(outcome.history, 3 * SHOWN)}"] if outcome.history else []
     head += [f"- **warning**: {_short(text, 3 * SHOWN)}" for text in outcome.warnings]
-    head += [f"- **limits**: {_short(limits_text(outcome), 3 * SHOWN)}"]
+    limits = limits_text(outcome)
+    head += [f"- **limits**: {_short(limits, 3 * SHOWN)}"] if limits else []
     head += [f"- **passed**: {_short(sight_text(outcome.sight), 2 * SHOWN)}"] if outcome.sight else []
-    told = [(v.word, 1, v.label, v.reason) for v in shown(outcome, everything=everything)]
-    told += [("NO_RESULT", g.size, _group_text(g), g.reason) for g in groups(outcome) if not everything]
+    told = [(cells_of(v), 1, _reason(v, everything=everything)) for v in shown(outcome, everything=everything)]
+    if not everything:
+        told += [(Cells("NO_RESULT", _group_text(g), "", "", "", ""), g.size, g.reason) for g in groups(outcome)]
     rows = [
-        Row(word, cases, f"| {word} | {_short(label, SHOWN)} | {_short(reason, 3 * SHOWN)} |")
-        for word, cases, label, reason in told
+        Row(own.word, cases, f"| {' | '.join(_short(cell, SHOWN) for cell in own)} | {_short(reason, 3 * SHOWN)} |")
+        for own, cases, reason in told
     ]
-    return limited(head, ["| verdict | case | reason |", "|---|---|---|"], rows, most_bytes=most_bytes)
+    table = [f"| {' | '.join(HEADINGS)} | reason |", "|---|---|---|---:|---:|---:|---|"]
+    return limited(head, table, rows, most_bytes=most_bytes)
 
 
 def document(outcome: Outcome) -> str:
@@ -104,8 +111,9 @@ def body(outcome: Outcome) -> dict[str, Any]:
 
 
 def shown(outcome: Outcome, *, everything: bool) -> Iterator[Verdict]:
-    """The verdicts that are told one by one."""
-    return (v for v in outcome.verdicts if everything or v.word not in ("NO_RESULT", "PASS"))
+    """The verdicts that are told one by one; cases that passed are among them where they are few."""
+    few = outcome.counts.get("PASS", 0) <= FEW
+    return (v for v in outcome.verdicts if everything or (few if v.word == "PASS" else v.word != "NO_RESULT"))
 
 
 def groups(outcome: Outcome) -> list[Group]:
@@ -135,6 +143,38 @@ def meaning(outcome: Outcome) -> str:
     if outcome.itself and outcome.exit_code == 1:
         return "a false alarm" + passed
     return ("nothing to judge by" if nothing else MEANINGS[outcome.exit_code]) + passed
+
+
+def _put_rows(verdicts: Sequence[Verdict], console: Console, *, everything: bool) -> None:
+    """Prints a line of columns a verdict, its reason below; a label that has no room stands whole there too."""
+    rows = [Cells(*(one_line(cell) for cell in cells_of(v))) for v in verdicts]
+    table = [HEADINGS, *rows] if any(row.metric for row in rows) else rows
+    widths = [max((cell_len(row[i]) for row in table), default=0) for i in range(len(HEADINGS))]
+    around = sum(width + len(GAP) for width in widths) - widths[1] - len(GAP)
+    room = max(LEAST_LABEL, min(widths[1], console.width - around))
+    if table is not rows:
+        _put_row(HEADINGS, widths, room, console, "dim", "dim")
+    for verdict, row in zip(verdicts, rows, strict=True):
+        _put_row(row, widths, room, console, STYLES.get(row.word, ""), "bold")
+        for text in (row.label if cell_len(row.label) > room else "", _reason(verdict, everything=everything)):
+            if text:
+                put_indented(console, text)
+
+
+def _put_row(row: Cells, widths: Sequence[int], room: int, console: Console, word: str, label: str) -> None:
+    name = row.label if cell_len(row.label) <= room else f"{set_cell_size(row.label, room - 1)}…"
+    numbers = [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
+    told = Text.assemble(
+        (row.word.ljust(widths[0]), word), GAP, (set_cell_size(name, room), label), GAP,
+        GAP.join([row.metric.ljust(widths[2]), *numbers]), style="" if label == "bold" else label,
+    )  # fmt: skip
+    told.rstrip()
+    console.print(told, no_wrap=True, overflow="ellipsis")
+
+
+def _reason(verdict: Verdict, *, everything: bool) -> str:
+    """Empty for what passed, whose columns say it, unless all is asked for."""
+    return verdict.reason if everything or verdict.word != "PASS" else ""
 
 
 def _sides(outcome: Outcome) -> list[tuple[str, Side]]:

@@ -1,6 +1,6 @@
 """Blocks of a paired gate on disk: `pairs.parquet`, a row a block with its samples in measured order, none left out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,14 @@ _TYPES: dict[str, pa.DataType] = {
     "calls": pa.int32(), "faults": pa.int64(), "switches": pa.int64(), "cpu_s": pa.float64(),
     "time_s": pa.list_(pa.float64()), "t_ns": pa.list_(pa.int64()), "flags": pa.list_(pa.string()),
 }  # fmt: skip
+
+
+def seconds_by_case(blocks: Iterable[PairBlock]) -> dict[str, float]:
+    """Case -> the seconds that its samples took, of both sides together, dropped ones included."""
+    found: dict[str, float] = {}
+    for block in blocks:
+        found[block.case_id] = found.get(block.case_id, 0.0) + sum(block.time_s) * block.calls
+    return found
 
 
 def write_pairs(folder: Path, blocks: Sequence[PairBlock]) -> None:

@@ -20,7 +20,7 @@ from llmbench.run.lock import device_lock
 from llmbench.run.paired.cores import cores_for
 from llmbench.run.paired.evidence import keep, keep_rest
 from llmbench.run.paired.guard import confirmed_alone, suspicious
-from llmbench.run.paired.outcome import paired_limits
+from llmbench.run.paired.outcome import paired_limits, stated_limits
 from llmbench.run.paired.pair import Setting
 from llmbench.run.paired.process import Crew, Died, NotStarted, Pair, SideBroken
 from llmbench.run.paired.seen import Seen
@@ -68,6 +68,7 @@ def run_gate(order: GateOrder, say: Say) -> Found:
             code = sides.head.commit or "no-commit"
             folder = new_folder(order.results, text.name, spec, code=code, kind="-paired")
             seen = Seen(order.asked, sides, folder, text.name, order.inconclusive, order.max_minutes, load)
+            seen.limits = stated_limits(text, spec)
             seen.seed = randbits(32) if order.seed is None else order.seed
             if load is not None and (note := load_note(load, in_turns=True)):
                 seen.notes.append(note)

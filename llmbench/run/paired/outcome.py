@@ -1,7 +1,7 @@
 """What a paired gate says: exact metrics and times of each case as verdicts, in the words of the stored gate."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
@@ -10,6 +10,7 @@ from llmbench.analyze.compare import Seen
 from llmbench.analyze.conditions import Conditions, disturbance
 from llmbench.analyze.limits import CaseLimits, Limits, limits_of
 from llmbench.analyze.paired import Decision, Systemic
+from llmbench.analyze.stats import TAU
 from llmbench.analyze.verdict import Finding, Verdict, Word, by_limit, by_status, judge_change, verdict_of
 from llmbench.metrics import DETERMINISTIC, METRICS
 from llmbench.run.paired.pair import Loss
@@ -20,7 +21,9 @@ from llmbench.store.pairs import PairBlock
 from llmbench.store.query import Row
 from llmbench.store.record import WORST_FIRST, Measurement, Record, SideName
 from llmbench.suite.case import Case, facts_of
-from llmbench.suite.catalog import Scalar
+from llmbench.suite.catalog import DeviceSpec, Scalar
+from llmbench.suite.level import levels
+from llmbench.suite.load import SuiteText
 from llmbench.suite.suite import Suite
 
 EXACT = ("peak_memory", "launches", "counted_flop", "graph_breaks", "spills")
@@ -34,8 +37,22 @@ FAILS = 2  # processes of the head in which a case must fail to be broken: one m
 def paired_limits(suite: Suite) -> Limits:
     """The limits of the suite: those of its `gate`, time and the exact metrics always, unless it leaves them out."""
     found = limits_of(suite)
-    always = {"time": 0.0, **dict.fromkeys(EXACT, 0.0), **found.shares}  # in this order
-    return replace(found, shares={name: limit for name, limit in always.items() if name not in found.left_out})
+    return replace(found, shares=_with_exact(found.shares, found.left_out))
+
+
+def stated_limits(text: SuiteText, device: DeviceSpec) -> Limits:
+    """Those of all its cases as its text says them: all that is known where no side tells which cases there are."""
+    part, _ = levels(text.spec, device)[-1].owner("gate")
+    stated = part.gate.limits
+    left_out = tuple(name for name, limit in stated.items() if limit is None)
+    named = {name: limit for name, limit in stated.items() if limit is not None}
+    return Limits(_with_exact(named, left_out), left_out=left_out)
+
+
+def _with_exact(shares: Mapping[str, float], left_out: Collection[str]) -> dict[str, float]:
+    """Time first, then the exact metrics, then what else has a limit."""
+    always = {"time": TAU, **dict.fromkeys(EXACT, 0.0), **shares}
+    return {name: limit for name, limit in always.items() if name not in left_out}
 
 
 def verdict_on(

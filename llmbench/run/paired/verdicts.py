@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from llmbench.analyze.compare import Side as Told
 from llmbench.analyze.stored import NO_BASELINE, Outcome, exit_code
-from llmbench.analyze.verdict import WORST_FIRST, Verdict, Word
+from llmbench.analyze.verdict import Verdict, Word
 from llmbench.machine.nvml import open_nvml
 from llmbench.run.paired.outcome import demoted, missing, systemic_verdict, untold_differences, verdict_on
 from llmbench.run.paired.seen import Seen
@@ -33,7 +33,7 @@ class Found:
 
 def found_of(seen: Seen) -> Found:
     """The outcome of what was seen, worst first."""
-    verdicts = tuple(sorted(_verdicts(seen), key=lambda v: WORST_FIRST.index(v.word)))
+    verdicts = tuple(sorted(_verdicts(seen), key=lambda v: v.pressing))
     words = {v.word for v in verdicts}
     code = exit_code(words, inconclusive="fail" if seen.suspects else seen.inconclusive)
     if code in (0, NO_BASELINE, 5) and seen.asked.itself and words & FALSE_ALARMS:  # what is left open excuses none
