@@ -148,6 +148,7 @@ TYPO = {"suite.yaml": SIMULATED_SUITE.replace("axes:", "axess:")}
 EIGHT = [f"k{i}" for i in range(8)]
 SLOWER_FILE = {"sim_kernels.py": SIMULATED.replace('"mine": 1.0', '"mine": 1.1')}
 BY_SIDE = {"sim_kernels.py": SIMULATED.replace('"mine": 1.0', '"mine": 0.9 if "/head/" in __file__ else 1.0')}
+UNTIMED = {"suite.yaml": SIMULATED_SUITE + "gate: {time: none}\n"}
 SECONDS = {"suite.yaml": suite_of(["mine", "other"]).replace("[0.001]", "[10.0]")}
 WAVE = {"wave.py": OWN, "suite.yaml": OWN_SUITE}
 LABELLED = {
@@ -360,6 +361,16 @@ REFUSED: list[Situation] = [
         "The suite's gate names no metric",
         Commits("head: `gate: {tiem: 0.03}`", head={"suite.yaml": SIMULATED_SUITE + "gate: {tiem: 0.03}\n"}), None, 2,
         "gate.tiem is not a metric; did you mean 'time'?",
+    ),
+    Situation(
+        "A limit is given in percent",
+        Commits("head: `gate: {time: 5}`", head={"suite.yaml": SIMULATED_SUITE + "gate: {time: 5}\n"}), None, 2,
+        "gate.time is 5, which is 500 %; wanted 0 to 1 (0.05 is 5 %)",
+    ),
+    Situation(
+        "The suite leaves time out",
+        Commits("head: `gate: {time: none}`, `mine` 10 % slower", head=SLOWER_FILE | UNTIMED), "PASS", 0,
+        "time is not gated: in every case of the suite", "mine ",
     ),
     Situation(
         "--only names what the suite does not have", Commits("", args=f"{PAIRED} --only impl=mien"), None, 2,

@@ -17,8 +17,8 @@ COMMANDS = {
     "--html": ("report", "run", "--html"),
     "--png": ("report", "run", "--png"),
     "compare --html": ("compare", "run", "run", "--html"),
-    "--junit": ("gate", "stored", "run", "--baseline", "run", "--junit"),
-    "gate --html": ("gate", "stored", "run", "--baseline", "run", "--html"),
+    "--junit": ("gate", "stored", "run", "--baseline", "base", "--junit"),
+    "gate --html": ("gate", "stored", "run", "--baseline", "base", "--html"),
 }
 BAD = {
     "--html": ("no/p.html", "No such file or directory"),
@@ -33,6 +33,7 @@ BAD = {
 def run(tmp_path: Path) -> Path:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
+    stored_run(tmp_path / "base", TIMES)
     return stored_run(tmp_path / "run", TIMES)
 
 
