@@ -22,6 +22,7 @@ MORE_MEMORY = "SimulatedKernel(p, more_bytes=2**20)"
 SLOWER = "SimulatedKernel(p, times=1.1)"
 FAILS = "fails(RuntimeError('no kernel today'))"
 OUT = "fails(torch.OutOfMemoryError('out of memory: 80 GiB'))"
+LATE = "candidate(replace(p, failure='oom', fails_after=60))"
 HOT = "SimulatedKernel(replace(p, throttled_after=1e-6))"
 DRIFTS = "SimulatedKernel(replace(p, drift_per_s=0.05))"
 UNSTEADY = "SimulatedKernel(p, more_bytes=2**20 + 512 * choice(range(8)))"
@@ -50,6 +51,10 @@ KERNELS: dict[str, Situation] = {
     "fails_always": Situation("Fails on both sides", Kernel(FAILS, FAILS), "NO_RESULT", 0, "in the baseline error too"),
     "out_always": Situation(
         "Runs out of memory on both sides", Kernel(OUT, OUT), "NO_RESULT", 0, "in the baseline oom too",
+    ),
+    "out_later": Situation(
+        "Runs out of memory after some calls, on both sides", Kernel(LATE, LATE), "NO_RESULT", 0,
+        "simulated: out of memory): in the baseline too",
     ),
     "fresh": Situation(
         "A case is new", Kernel(None, SAME), "NEW", 0,

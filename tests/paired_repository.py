@@ -79,7 +79,7 @@ from pathlib import Path
 import torch
 
 from llmbench.machine.simulated import DEVICE
-from llmbench.ops.simulated import SimulatedKernel, simulated
+from llmbench.ops.simulated import SimulatedKernel, candidate, simulated
 
 def fails(why):
     """Fails when it is set up."""

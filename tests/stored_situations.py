@@ -16,12 +16,13 @@ SPOILT, CLEANED = (
     "that store with the wrong run in quarantine",
 )
 CREEPING, ACCEPTED = "a store of 30 runs that become 8 % slower", "that store with the last of them accepted"
-NOWHERE = "a run that is not there"
+NOWHERE, ITSELF = "a run that is not there", "the very run that is judged"
+UNDONE = "a store of 12 runs and a slow one that was accepted, then put in quarantine"
 SLOW = {"flash": 1.3}
 LIMP = (1, 1.4, 1)  # 12 % more on average, by one process alone
 OFF: tuple[Status, str] = ("wrong", "off by 2")
 ALL_SLOW = dict.fromkeys(IMPLS, 1.075)
-WINDOW = make_suite(name="window")
+WINDOW, NO_MEMORY = make_suite(name="window"), make_suite(name="no_memory", gate={"peak_memory": None})
 
 STORED: list[Situation] = [
     Situation(
@@ -93,8 +94,17 @@ STORED: list[Situation] = [
         2, "the run was not closed; close it with: llmbench run --resume",
     ),
     Situation(
-        "The baseline is not there", Run(NOWHERE), "MISSING", 4, "no such run; give a folder, latest or latest:SUITE",
+        "The baseline is not there", Run(NOWHERE), "MISSING", 4,
+        "neither a run nor a store of baselines is there; give a run's folder, latest or latest:SUITE, or a store,",
         "baseline",
+    ),
+    Situation(
+        "The baseline is the run itself", Run(ITSELF), None, 2,
+        "the very run that is judged, so nothing could be found; wanted: a run that was measured before it, or a store",
+    ),
+    Situation(
+        "The suite leaves memory out", Run(RUN, more_bytes={"flash": [512] * 3}, whole={"suite": NO_MEMORY}), "PASS", 0,
+        "below the limit 1.03", "flash ",
     ),
     Situation(
         "1 goes before 4", Run(RUN, {"flex": None}, failed={"flash": ("crashed", "signal 11")}), "BROKEN", 1,
@@ -175,5 +185,9 @@ HISTORIES: list[Situation] = [
     Situation(
         "Slower was accepted: a new history starts", Run(ACCEPTED, ALL_SLOW), "INCONCLUSIVE", 5,
         "baseline too young: 1 of 10 runs, 9 missing",
+    ),
+    Situation(
+        "Slower was accepted by mistake: the history before goes on", Run(UNDONE, {"flash": 1.1}), "REGRESSED", 1,
+        "time ratio 1.099 to the baseline's 12 runs, beyond",
     ),
 ]  # fmt: skip

@@ -43,14 +43,26 @@ def test_a_metric_that_is_only_left_out_is_not_among_those_that_are_gated() -> N
     assert Limits({"time": 0.03}, (GateCase({"impl": ("naive",)}, {"energy": None}),)).metrics == ("time",)
 
 
+def test_what_a_suite_leaves_out_has_no_limit_except_in_cases_of_their_own() -> None:
+    suite = make_suite(gate={"time": None, "launches": None}, gate_cases=(SHORT,))
+    limits = limits_of(suite)
+    assert limits.shares == {"peak_memory": 0.0} and limits.metrics == ("peak_memory", "time", "launches")
+    everywhere = "in every case of the suite"
+    assert limits.of(FLASH).not_gated == {"time": everywhere, "launches": everywhere}
+    assert limits.of(FLASH).shares == {"peak_memory": 0.0}
+    assert limits.of(NAIVE).shares == {"peak_memory": 0.0, "time": 0.1, "launches": 0.0}
+    assert not limits.of(NAIVE).not_gated
+    assert noise_limit(suite, FLASH) == 0.03, "a report still says which times are noisy"
+
+
 def test_a_row_says_of_its_case_what_the_case_does() -> None:
     case = cases_of(make_suite())[0]
     assert named_facts(make_row(case)) == facts_of(case)
 
 
-@pytest.mark.parametrize("limit", [-1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("limit", [-1.0, 5.0, float("nan"), float("inf")])
 def test_a_limit_of_some_cases_that_is_none_is_refused(limit: float) -> None:
-    with pytest.raises(UsageError, match=r"^gate: time is (-1\.0|nan|inf); wanted: a fraction, 0 or more$"):
+    with pytest.raises(UsageError, match=r"^gate: time is (-1|5|nan|inf); wanted: 0 to 1 \(0\.05 is 5 %\)$"):
         limits_of(make_suite(gate_cases=(GateCase({"impl": ("naive",)}, {"time": limit}),)))
 
 

@@ -1,5 +1,6 @@
 """The stored gate where wolf is not to be cried, and where silence is not to pass."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ from example_runs import STEADY, make_row, make_suite, stored_run
 
 from llmbench.analyze.change import change
 from llmbench.analyze.compare import compare, kind_of
-from llmbench.analyze.stored import Outcome, gate
+from llmbench.analyze.stored import Outcome, gate, refuse_itself, without_baseline
 from llmbench.analyze.verdict import judge_change
 from llmbench.errors import UsageError
 from llmbench.report import verdict_table
 from llmbench.store.origin import read_evidence
 from llmbench.store.query import Row
+from llmbench.suite.suite import GateCase
 
 TIMES = {"naive": STEADY, "flash": STEADY}
 MIB = 1 << 20
@@ -178,23 +180,42 @@ def test_a_gated_metric_that_nobody_measured_is_said(tmp_path: Path) -> None:
 
 def test_memory_that_no_suite_gates_and_nobody_measured_is_no_limit(tmp_path: Path) -> None:
     nothing = {"memory": dict.fromkeys(TIMES, (float("nan"),) * 3)}
-    assert judged(tmp_path / "nan", nothing, nothing).limits == {"time": 0.03, "peak_memory": 0.0}
+    assert judged(tmp_path / "nan", nothing, nothing).limits == {"time": 0.03}
+    assert judged(tmp_path / "one", {}, nothing).limits == {"time": 0.03, "peak_memory": 0.0}, "missing in the run"
     for name in ("base", "run"):
         path = stored_run(tmp_path / name, TIMES) / "records.parquet"
         table = pq.read_table(path)
         pq.write_table(table.filter(pc.equal(table["metric"], "time")), path)
     found = gate(read_evidence(tmp_path / "base"), read_evidence(tmp_path / "run"))
     assert found.limits == {"time": 0.03} and found.exit_code == 0
+    assert without_baseline(read_evidence(tmp_path / "run"), "gone").limits == {"time": 0.03}, "nor without a baseline"
 
 
-def test_a_run_against_itself_is_said(tmp_path: Path) -> None:
-    run = read_evidence(stored_run(tmp_path / "run", TIMES))
-    text = "the baseline is the run itself: there is nothing that it could find"
-    assert text in gate(run, run).warnings
-    assert text not in judged(tmp_path / "two", {}, {}).warnings
+def test_a_run_is_not_judged_by_itself_nor_by_a_copy(tmp_path: Path) -> None:
+    run = stored_run(tmp_path / "run", TIMES)
+    shutil.copytree(run, tmp_path / "copy")
+    for other in (run, tmp_path / "copy"):
+        with pytest.raises(UsageError, match=r"^--baseline latest: this is run run, the very run that is judged, so "):
+            refuse_itself(read_evidence(other), read_evidence(run), name="latest")
+    namesake = stored_run(tmp_path / "elsewhere" / "run", {"naive": STEADY})
+    refuse_itself(read_evidence(namesake), read_evidence(run), name="run")
 
 
-@pytest.mark.parametrize("limit", [-1.0, float("nan"), float("inf")])
+def test_what_a_suite_leaves_out_is_not_judged_unless_a_case_has_a_limit_of_its_own(tmp_path: Path) -> None:
+    own = GateCase({"impl": ("flash",)}, {"launches": 0.0})
+    suite = make_suite(gate={"launches": None, "peak_memory": None}, gate_cases=(own,))
+    counts = [{"launches": dict.fromkeys(TIMES, [n] * 3)} for n in (30, 39)]
+    more = {"memory": dict.fromkeys(TIMES, [2 * MIB] * 3)}
+    found = judged(tmp_path, {"suite": suite, "counts": counts[0]}, {"suite": suite, "counts": counts[1], **more})
+    assert {v.label: v.word for v in found.verdicts} == {"flash fwd": "REGRESSED", "naive fwd": "PASS"}
+    assert found.limits == {"time": 0.03} and not any("launches" in text for text in found.warnings)
+    assert found.verdicts[1].not_gated == dict.fromkeys(("launches", "peak_memory"), "in every case of the suite")
+    assert verdict_table.limits_text(found) == (
+        "time +3 %, launches (exact in 1 case, not gated in 1 case), peak_memory (not gated in 2 cases)"
+    )
+
+
+@pytest.mark.parametrize("limit", [-1.0, 5.0, float("nan"), float("inf")])
 def test_a_limit_that_is_none_is_refused(tmp_path: Path, limit: float) -> None:
-    with pytest.raises(UsageError, match=r"^gate: time is (-1\.0|nan|inf); wanted: a fraction, 0 or more$"):
+    with pytest.raises(UsageError, match=r"^gate: time is (-1|5|nan|inf); wanted: 0 to 1 \(0\.05 is 5 %\)$"):
         judged(tmp_path, {}, {"suite": make_suite(gate={"time": limit})})

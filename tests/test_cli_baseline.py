@@ -1,6 +1,7 @@
 """`llmbench baseline`, and the stored gate against a store: every reason, its exit code, its verdict, what is said."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -107,10 +108,57 @@ def test_a_wrong_run_spoils_a_history_until_it_is_in_quarantine(llmbench: Comman
     assert of(judged(llmbench, run, spoilt, rc=1), "flash")["verdict"] == "REGRESSED"
 
 
+def test_a_wrong_acceptance_is_undone_by_quarantine(llmbench: Command, tmp_path: Path) -> None:
+    place = fill(tmp_path, 10)
+    slow = stored_run(tmp_path / "slow", usual(flash=1.3))
+    llmbench("baseline", "accept", slow, "--store", place, "--why", "meant, I thought")
+    later = stored_run(tmp_path / "later", usual(), started="2026-05-10T12:00:00Z")
+    llmbench("baseline", "add", later, "--store", place)
+    assert of(judged(llmbench, slow, place, rc=5), "flash")["verdict"] == "INCONCLUSIVE"
+    said = llmbench("baseline", "quarantine", "slow", "--store", place, "--why", "not meant").stdout
+    assert re.fullmatch(
+        r"slow: in quarantine; its acceptance of 20.* UTC does not count: the history before it goes on, now with 11 "
+        r"runs \(torch 2\.13\.0\)\n",
+        said,
+    )
+    text = llmbench("baseline", "list", "--store", place, COLUMNS="400").stdout.splitlines()
+    assert text[1] == "  11 runs · op version 1 · torch 2.13.0" and "later" in text[12]
+    assert re.match(r"  quarantine slow · .*: not meant · its acceptance of 20.* UTC does not count$", text[13])
+    assert of(judged(llmbench, slow, place, rc=1), "flash")["verdict"] == "REGRESSED"
+
+
+def test_a_run_that_is_slower_than_its_history_allows_is_taken_and_that_is_said(
+    llmbench: Command, tmp_path: Path
+) -> None:
+    place = fill(tmp_path, 11)
+    slow, usual_run = stored_run(tmp_path / "slow", usual(flash=1.3, naive=1.2)), stored_run(tmp_path / "u", usual())
+    done = llmbench("baseline", "add", usual_run, "--store", place)
+    assert not done.stderr and "u: run 12 of its history" in done.stdout
+    done = llmbench("baseline", "add", slow, "--store", place)
+    assert "slow: run 13 of its history" in done.stdout
+    assert done.stderr == (
+        "llmbench: slow: up to 29.7 % slower than usual in 2 cases, more than its history allows; if it is wrong: "
+        f"llmbench baseline quarantine RUN --store {place} --why TEXT; "
+        f"if it is meant: llmbench baseline accept RUN --store {place} --why TEXT\n"
+    )
+
+
+@pytest.mark.parametrize("url", ["../nostore", "file://{}/nostore", "memory://nostore"])
+def test_a_store_that_is_not_there_is_no_empty_one(llmbench: Command, tmp_path: Path, url: str) -> None:
+    name = url.format(tmp_path)
+    for command in (("list",), ("quarantine", "x", "--why", "y")):
+        done = llmbench("baseline", *command, "--store", name, rc=2)
+        assert done.stderr == (
+            f"llmbench: {name}: there is no store here; make one with: llmbench baseline add RUN --store {name}\n"
+        )
+    (tmp_path / "empty").mkdir()
+    for there in (tmp_path / "empty", (tmp_path / "empty").as_uri()):
+        assert llmbench("baseline", "list", "--store", there).stdout == f"{there}: nothing yet\n"
+
+
 def test_a_store_is_listed_for_people_and_for_machines(llmbench: Command, tmp_path: Path) -> None:
     place = tmp_path / "store"
     runs = [stored_run(tmp_path / f"r{i}", usual(), started=f"2026-05-0{i + 1}T12:00:00Z") for i in range(3)]
-    assert llmbench("baseline", "list", "--store", place).stdout == f"{place}: nothing yet\n"
     said = llmbench("baseline", "add", runs[0], "--store", place, "--why", "first").stdout
     assert said == "r0: run 1 of its history (torch 2.13.0); 9 more until times are judged\n"
     llmbench("baseline", "add", runs[1], "--store", place)
@@ -139,8 +187,12 @@ def test_a_store_is_listed_for_people_and_for_machines(llmbench: Command, tmp_pa
         ("add good --store nosuch://x", "Protocol not known"),
         ("accept good --store store --why=", "--why is empty"),
         ("accept good --store store", "Missing option '--why'"),
-        ("quarantine good --store store --why x", "run good is not in this store"),
-        ("quarantine nowhere --store store --why x", "no run or entry named nowhere in this store"),
+        (
+            "quarantine good --store store --why x",
+            "store: there is no store here; make one with: llmbench baseline add",
+        ),
+        ("quarantine good --store empty --why x", "run good is not in this store"),
+        ("quarantine nowhere --store empty --why x", "no run or entry named nowhere in this store"),
         ("add good", "Missing option '--store'"),
     ],
 )
@@ -149,6 +201,7 @@ def test_what_cannot_be_done_exits_2_and_says_why(llmbench: Command, tmp_path: P
         "good": {}, "quick": {"quick": True}, "partly": {"complete": False},
         "failed": {"times": {"naive": (1.0,)}, "failed": {"flash": ("error", "boom")}},
     }  # fmt: skip
+    (tmp_path / "empty").mkdir()
     for name in made.keys() & set(argv.split()):
         stored_run(tmp_path / name, **{"times": usual(), **made[name]})
     done = llmbench("baseline", *argv.split(), rc=2)

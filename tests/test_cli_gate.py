@@ -23,14 +23,29 @@ def base(tmp_path: Path) -> Path:
     return stored_run(tmp_path / "base", **BASE)
 
 
-def test_a_run_against_itself_passes_and_says_what_it_could_have_found(llmbench: Command, base: Path) -> None:
-    document = judged(llmbench, base, base, rc=0)
+def test_a_run_like_its_baseline_passes_and_says_what_it_could_have_found(
+    llmbench: Command, tmp_path: Path, base: Path
+) -> None:
+    run = stored_run(tmp_path / "run", **BASE)
+    document = judged(llmbench, run, base, rc=0)
     assert document["counts"] == {"PASS": 3}
     time = next(f for f in of(document, "flash")["findings"] if f["metric"] == "time")
     assert (time["ratio"], time["processes"], time["basis"], time["limit"]) == (1.0, [3, 3], "processes", 0.03)
     assert time["detectable"] == pytest.approx(0.0379, abs=1e-4)
     assert "minimum detectable effect 3.79 %" in of(document, "flash")["reason"]
-    assert llmbench("gate", "stored", base, "--baseline", base).stdout.splitlines()[-1] == "3 PASS: exit 0, pass"
+    assert llmbench("gate", "stored", run, "--baseline", base).stdout.splitlines()[-1] == "3 PASS: exit 0, pass"
+
+
+def test_a_run_that_would_be_judged_by_itself_is_refused(llmbench: Command, tmp_path: Path) -> None:
+    run = stored_run(tmp_path / "results" / "attention" / "gpu" / "20260509T120000Z-abc", **BASE)
+    for baseline in ("latest", "latest:attention", run):
+        done = llmbench("gate", "stored", run, "--baseline", baseline, "--junit", "o.xml", rc=2)
+        assert done.stderr == (
+            f"llmbench: --baseline {baseline}: this is run {run.name}, the very run that is judged, so nothing could "
+            "be found; wanted: a run that was measured before it, or a store of such runs "
+            "(llmbench baseline add RUN --store STORE)\n"
+        )
+        assert not done.stdout and not (tmp_path / "o.xml").exists()
 
 
 def test_the_limits_are_those_of_the_suite_of_the_run(llmbench: Command, tmp_path: Path) -> None:
@@ -90,7 +105,8 @@ def test_a_metric_may_be_gated_in_some_cases_alone(llmbench: Command, tmp_path: 
 def test_where_everything_is_left_out_nothing_passes(llmbench: Command, tmp_path: Path) -> None:
     suite = make_suite(gate_cases=(GateCase({"phase": ("fwd",)}, {"time": None, "peak_memory": None}),))
     run = stored_run(tmp_path / "run", {"flash": STEADY}, suite=suite)
-    verdict = of(judged(llmbench, run, run, rc=4), "flash")
+    base = stored_run(tmp_path / "base", {"flash": STEADY}, suite=suite)
+    verdict = of(judged(llmbench, run, base, rc=4), "flash")
     assert verdict["verdict"] == "NO_RESULT"
     assert verdict["reason"].startswith("ok on both sides, but neither has a metric that is gated; time is not gated: ")
 
@@ -108,9 +124,12 @@ def test_what_is_only_in_the_run_is_said_and_passes(llmbench: Command, tmp_path:
 
 def test_a_baseline_that_is_not_there_is_missing_not_malformed(llmbench: Command, tmp_path: Path, base: Path) -> None:
     done = llmbench("gate", "stored", base, "--baseline", "nowhere", rc=4)
-    assert done.stderr == "llmbench: --baseline nowhere: no such run; give a folder, latest or latest:SUITE\n"
+    assert done.stderr == (
+        "llmbench: --baseline nowhere: neither a run nor a store of baselines is there; give a run's folder, latest or "
+        "latest:SUITE, or a store, which is made with: llmbench baseline add RUN --store STORE\n"
+    )
     document = judged(llmbench, base, tmp_path / "nowhere", rc=4)
-    assert of(document, "")["verdict"] == "MISSING" and "nowhere: no such run" in of(document, "")["reason"]
+    assert of(document, "")["verdict"] == "MISSING" and "nowhere: neither a run nor" in of(document, "")["reason"]
     assert document["baseline"] is None and document["run"]["run_id"] == "base"
     assert document["summary"] == "1 MISSING: exit 4, a case or the baseline is missing"
     text = llmbench("gate", "stored", base, "--baseline", "latest:nope", "--junit", "x.xml", "--markdown", rc=4).stdout

@@ -54,8 +54,9 @@ def test_without_the_option_nothing_is_told_to_github(llmbench: Command, runs: P
 def test_a_baseline_that_is_missing_is_told_in_every_form(llmbench: Command, runs: Path) -> None:
     args = ("gate", "stored", "run", "--baseline", "nowhere", "--github", "--html", "gate.html", "--junit", "gate.xml")
     done = llmbench(*args, rc=4, GITHUB_STEP_SUMMARY=str(runs / "summary.md"))
-    assert "::error title=MISSING baseline::--baseline nowhere: no such run" in done.stderr
-    assert "| MISSING | baseline |  |  |  |  | --baseline nowhere: no such run" in (runs / "summary.md").read_text()
+    wanted = "--baseline nowhere: neither a run nor a store of"
+    assert f"::error title=MISSING baseline::{wanted}" in done.stderr
+    assert f"| MISSING | baseline |  |  |  |  | {wanted}" in (runs / "summary.md").read_text()
     page = (runs / "gate.html").read_text()
     assert "<strong>exit 4</strong> a case or the baseline is missing" in page and "nowhere: no such run" in page
     SCHEMA.assertValid(etree.parse(runs / "gate.xml"))

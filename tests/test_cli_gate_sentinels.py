@@ -13,8 +13,10 @@ from command_line import llmbench_in
 from example_runs import STEADY, stored_run
 from gate_commands import Command, judged, of
 
+from llmbench.analyze.history import Standing
+from llmbench.analyze.pace import Move
 from llmbench.analyze.stored import Outcome, gate
-from llmbench.analyze.tripwire import gate_by_store
+from llmbench.analyze.tripwire import _moved, gate_by_store
 from llmbench.machine.probe import describe_device, probe, versions
 from llmbench.machine.simulated import DEVICE, SLOWED_BY
 from llmbench.ops.op import Impl
@@ -208,6 +210,35 @@ def test_runs_and_stores_without_sentinels_are_read_as_ever(tmp_path: Path) -> N
     del run["sentinels"]
     (tmp_path / "h0" / "run.json").write_text(json.dumps(run))
     assert read_manifest(tmp_path / "h0").sentinels == ()
+
+
+@pytest.mark.parametrize(
+    ("moved", "corrected"), [(1 - 8.88e-16, False), (1.0004, False), (0.9996, False), (1.001, True)]
+)
+def test_a_correction_of_no_size_is_none(tmp_path: Path, moved: float, corrected: bool) -> None:
+    rng, store = np.random.default_rng(3), open_store(str(tmp_path / "store"))
+    pace = np.exp(0.01 * rng.standard_normal(12))
+    for i, p in enumerate(pace):
+        times = {impl: tuple(p * t for t in STEADY) for impl in ("naive", "flash")}
+        run = stored_run(tmp_path / f"h{i}", times, sentinels={"gemm": 1e-3 * p}, started=f"2026-05-01T12:{i:02}:00Z")
+        store.add(run, by="ci@runner", why=None)
+    usual = float(np.exp(np.mean(np.log(pace)))) * moved
+    found = outcome(tmp_path, store, {"naive": usual, "flash": usual}, 1e-3 * usual)
+    times_found = [f for v in found.verdicts for f in v.findings if f.metric == "time"]
+    assert [f.correction is not None for f in times_found] == [corrected] * 2
+    assert [f.change.ratio for f in times_found] == [pytest.approx(1.0, abs=1e-6)] * 2, "the sums are as ever"
+    assert ["taken out" in f.reason for f in times_found] == [corrected] * 2
+    assert ("2 of 2 times corrected by sentinels" in str(found.history)) is corrected
+    assert ("corrected" in str(found.history)) is corrected
+
+
+def test_a_machine_that_moved_where_nobody_follows_is_told_as_that() -> None:
+    alone = Standing(runs=12, processes=3, usual=1.0, seen=1.0, error=0.01, freedom=9.0, level=0.01, more=1.0)
+    follower = replace(alone, follows="copy", moved=1 + 1e-9)
+    (text,) = _moved([Move("gemm", 1.06, 1.02, 12)], {("case", "time"): follower})
+    assert text.endswith(": no time was corrected, as those that follow a sentinel follow one that did not move")
+    (text,) = _moved([Move("gemm", 1.06, 1.02, 12)], {("case", "time"): alone})
+    assert text.endswith(": no time was corrected, as none has a history of following")
 
 
 def test_an_entry_of_a_store_holds_the_levels_of_its_run(tmp_path: Path) -> None:

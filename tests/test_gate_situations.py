@@ -14,7 +14,20 @@ from example_runs import STEADY, stored_run
 from gate_situations import ALL, KERNELS, PAGE, page
 from paired_repository import SIMULATED, SIMULATED_SUITE, commit, git, plugin, repository, suite_of, write
 from situation import PAIRED, Beside, Commits, Kernel, Run, Situation
-from stored_situations import ACCEPTED, ALL_SLOW, CLEANED, CREEPING, EMPTY, NOWHERE, RUN, SPOILT, STORE, YOUNG
+from stored_situations import (
+    ACCEPTED,
+    ALL_SLOW,
+    CLEANED,
+    CREEPING,
+    EMPTY,
+    ITSELF,
+    NOWHERE,
+    RUN,
+    SPOILT,
+    STORE,
+    UNDONE,
+    YOUNG,
+)
 
 from llmbench.run.lock import device_lock
 
@@ -141,6 +154,15 @@ def accepted(folder: Path) -> Path:
     return store
 
 
+def undone(folder: Path) -> Path:
+    store = fill(folder, 12)
+    run = stored_run(folder / "slower", usual(**ALL_SLOW))
+    for event in (("accept", run), ("quarantine", "slower")):
+        args = ("baseline", *event, "--store", store, "--why", "by mistake")
+        assert quick_llmbench(folder, *args).returncode == 0
+    return store
+
+
 def empty(folder: Path) -> Path:
     (folder / "store").mkdir()
     return folder / "store"
@@ -149,8 +171,8 @@ def empty(folder: Path) -> Path:
 MAKE: Mapping[str, Callable[[Path], Path]] = {
     RUN: lambda folder: stored_run(folder / "base", dict.fromkeys(("naive", "flash", "flex"), STEADY)),
     STORE: lambda folder: fill(folder, 12), YOUNG: lambda folder: fill(folder, 4), EMPTY: empty,
-    SPOILT: spoilt, CLEANED: cleaned, CREEPING: lambda folder: fill(folder, 30, drift=0.08), ACCEPTED: accepted,
-    NOWHERE: lambda folder: folder / "nowhere",
+    SPOILT: spoilt, CLEANED: cleaned, UNDONE: undone, ACCEPTED: accepted,
+    CREEPING: lambda folder: fill(folder, 30, drift=0.08), NOWHERE: lambda folder: folder / "nowhere",
 }  # fmt: skip
 
 
@@ -158,14 +180,15 @@ MAKE: Mapping[str, Callable[[Path], Path]] = {
 def test_a_run_is_told_from_its_baseline(tmp_path: Path, baselines: Callable[[str], Path], name: str) -> None:
     (row,) = RUNS[name]
     assert isinstance(row.differs, Run)
-    run, baseline = made(tmp_path / "run", row.differs), baselines(row.differs.by)
+    run = made(tmp_path / "run", row.differs)
+    baseline = run if row.differs.by == ITSELF else baselines(row.differs.by)
     told = Told(tmp_path, "gate", "stored", run, "--baseline", baseline, "--json", *row.differs.args.split())
     assert (told.mistakes(row), told.code) == ([], row.code), told.stderr
 
 
 def made(folder: Path, differs: Run) -> Path:
     """The run on disk."""
-    times = dict.fromkeys(("naive", "flash", "flex"), STEADY) if differs.by in (RUN, NOWHERE) else usual()
+    times = dict.fromkeys(("naive", "flash", "flex"), STEADY) if differs.by in (RUN, NOWHERE, ITSELF) else usual()
     for impl, factor in differs.time.items():
         if factor is None:
             del times[impl]

@@ -36,19 +36,19 @@ def failed_at(folder: Path) -> Path:
 
 
 def test_cases_without_a_result_are_told_by_reason_and_one_by_one_when_asked(llmbench: Command, tmp_path: Path) -> None:
-    run = failed_at(tmp_path / "run")
-    lines = llmbench("gate", "stored", run, "--baseline", run, COLUMNS="200").stdout.splitlines()
+    run, base = failed_at(tmp_path / "run"), failed_at(tmp_path / "base")
+    lines = llmbench("gate", "stored", run, "--baseline", base, COLUMNS="200").stdout.splitlines()
     told = [i for i, line in enumerate(lines) if line.startswith("NO_RESULT")]
     assert [lines[i] for i in told] == ["NO_RESULT  3 cases: a, b, c", "NO_RESULT  2 cases: big, bigger"]
     assert lines[told[0] + 1].startswith("    unavailable: needs a CUDA device, this one is cpu; in the baseline")
     assert lines[told[1] + 1].startswith("    oom: tried 0.5 GiB; in the baseline oom too")
-    table = llmbench("gate", "stored", run, "--baseline", run, "--markdown").stdout.splitlines()
+    table = llmbench("gate", "stored", run, "--baseline", base, "--markdown").stdout.splitlines()
     assert [row.split("|")[2] for row in table if row.startswith("| NO")] == [
         " 3 cases: a, b, c ",
         " 2 cases: big, bigger ",
     ]
     for form in ((), ("--markdown",)):
-        every = llmbench("gate", "stored", run, "--baseline", run, "--all", *form).stdout
+        every = llmbench("gate", "stored", run, "--baseline", base, "--all", *form).stdout
         rows = [line for line in every.splitlines() if line.strip("| ").startswith("NO_RESULT")]
         assert len(rows) == 5 and every.count("needs a CUDA device") == 3 and "tried 1.5 GiB" in every
 

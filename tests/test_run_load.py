@@ -16,4 +16,5 @@ def test_a_look_counts_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_busy_machine_is_told_and_a_quiet_one_is_not() -> None:
     assert (load_note(Load(2.0, 2)) or "").startswith("other programs keep 2.0 of 2 cores busy: times and speed-ups on")
     assert load_note(Load(0.25, 2)) is None
+    assert "verdicts hold" in (load_note(Load(2.0, 2), in_turns=True) or "")
     assert load_note(Load(0.3, 64)) is not None  # told, though no reason to decide nothing

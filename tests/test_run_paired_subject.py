@@ -3,7 +3,9 @@
 import hashlib
 import os
 import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +14,7 @@ from paired_repository import REAL_SUITE, SIMULATED, SIMULATED_SUITE, commit, gi
 from paired_repository import simulated_repository as simulated
 
 from llmbench.errors import MachineError, UsageError
+from llmbench.run.paired.folder import gate_folder
 from llmbench.run.paired.loaded import loaded_sources
 from llmbench.run.paired.repository import PREFIX, Repository, repository_of
 from llmbench.run.paired.seen import Seen
@@ -296,3 +299,27 @@ def test_the_worker_itself_is_no_source_under_whichever_name(monkeypatch: pytest
         module.__file__ = str(file)
         monkeypatch.setitem(sys.modules, name, module)
     assert [s.module for s in loaded_sources([str(tmp_path)], [])] == ["kernel_under_test"]
+
+
+def test_what_a_killed_gate_left_is_taken_away_by_the_next(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    program = (
+        "import os; from llmbench.run.paired.subject import Asked, open_sides\n"
+        "with open_sides(Asked('suite.yaml', base='main')) as sides: os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=here, env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert done.returncode == -9 and worktrees(here) == 2
+    (left,) = tmp_path.glob(f"{PREFIX}*")
+    with gate_folder():
+        assert left.exists(), "a folder so young may be about to get its lock"
+    os.utime(left, (1e9, 1e9))
+    with open_sides(Asked("suite.yaml", base="main")) as sides:
+        assert not left.exists() and worktrees(here) == 2, "that of this gate, and the repository itself"
+        assert sides.base.path is not None
+        own = next(tmp_path.glob(f"{PREFIX}*"))
+        os.utime(own, (1e9, 1e9))
+        with gate_folder():
+            assert sides.base.path.exists(), "a gate that lives keeps its own"
+    assert worktrees(here) == 1 and not own.exists()

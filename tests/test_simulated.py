@@ -119,7 +119,8 @@ def test_a_change_of_code_goes_through_run_and_gate(llmbench: Llmbench, tmp_path
 
     base = run(times=1.0, more_bytes=0)
     slower = run(times=1.3, more_bytes=512)
-    assert "mine infer" in llmbench("gate", "stored", base, "--baseline", base, "--all").stdout
+    text = llmbench("gate", "stored", slower, "--baseline", base, "--all", rc=1).stdout
+    assert "REGRESSED  mine infer" in text and "PASS  base infer" in text
     found = json.loads(llmbench("gate", "stored", slower, "--baseline", base, "--json", rc=1).stdout)
     mine, other = sorted(found["verdicts"], key=lambda v: v["label"], reverse=True)
     assert (mine["label"], mine["verdict"], other["verdict"]) == ("mine infer", "REGRESSED", "PASS")

@@ -12,8 +12,9 @@ import pytest
 from example_runs import STEADY, make_suite, stored_run
 
 from llmbench.errors import MachineError, RunError, UsageError
+from llmbench.report import baseline_table
 from llmbench.store.baselines import MARKER, Store, find_store, open_store
-from llmbench.store.entry import folder_of, segments
+from llmbench.store.entry import folder_of, segments, void_acceptances
 from llmbench.store.origin import read_evidence
 from llmbench.store.past import FIRST, LATEST, Past, read_past
 
@@ -125,6 +126,46 @@ def test_a_run_of_the_store_can_be_accepted_and_is_then_the_first(url: str, run:
     assert [[e.run.run_id for e in s.runs] for s in segments(store.entries())] == [["r0", "r1", "r2"], ["r1"]]
     with pytest.raises(RunError, match="r1 is the start of its segment already"):
         store.accept(folders[1], by="me", why="again")
+
+
+def test_an_acceptance_whose_run_is_in_quarantine_does_not_count(
+    url: str, tmp_path: Path, run: Callable[..., Path]
+) -> None:
+    store, folders = open_store(url), [run() for _ in range(6)]
+
+    def history() -> list[tuple[str | None, list[str], bool]]:
+        return [
+            (s.accepted and s.accepted.why, [e.run.run_id for e in s.runs], s.current)
+            for s in segments(store.entries())
+        ]
+
+    for folder in folders[:2]:
+        add(store, folder)
+    store.accept(folders[2], by="me", why="by mistake")
+    add(store, folders[3])
+    store.quarantine("r2", tmp_path, by="me", why="not meant")
+    assert history() == [(None, ["r0", "r1", "r3"], True)]
+    store.accept(folders[1], by="me", why="a run of the history")
+    store.accept(folders[4], by="me", why="release")
+    store.quarantine("r1", tmp_path, by="me", why="not meant either")
+    assert history() == [(None, ["r0", "r3"], False), ("release", ["r4"], True)]
+    store.quarantine("r4", tmp_path, by="me", why="nor that")
+    assert history() == [(None, ["r0", "r3"], True)] and len(store.entries()) == 9
+    assert [e.run.run_id for e in void_acceptances(store.entries())] == ["r2", "r1", "r4"]
+    first = open_store(str(tmp_path / "fresh"))
+    first.accept(folders[5], by="me", why="the first of all")
+    first.quarantine("r5", tmp_path, by="me", why="wrong")
+    assert [(s.accepted, s.runs, s.current) for s in segments(first.entries())] == [(None, (), True)]
+
+
+def test_what_is_said_of_an_acceptance_that_a_newer_one_has_replaced(tmp_path: Path, run: Callable[..., Path]) -> None:
+    store, folders = open_store(str(tmp_path / "store")), [run() for _ in range(3)]
+    add(store, folders[0])
+    for folder in folders[1:]:
+        store.accept(folder, by="me", why="release")
+    entry = store.quarantine("r1", tmp_path, by="me", why="not meant")
+    told = baseline_table.quarantined(entry, store.entries())
+    assert told.startswith("r1: in quarantine; its acceptance of 20") and told.endswith(" UTC does not count")
 
 
 def test_another_op_version_starts_a_history_of_its_own(url: str, run: Callable[..., Path]) -> None:

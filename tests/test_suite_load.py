@@ -286,7 +286,30 @@ MALFORMED = {
         SHAPE + "gate: {sm_clock: 0.1}\n",
         "s.yaml:3:8: gate.sm_clock cannot be a gate; neither more nor less of it is better",
     ),
-    "gate_negative": (SHAPE + "gate: {time: -0.1}\n", "s.yaml:3:14: gate.time is -0.1; wanted a fraction, 0 or more"),
+    "gate_negative": (
+        SHAPE + "gate: {time: -0.1}\n",
+        "s.yaml:3:14: gate.time is -0.1; wanted 0 to 1 (0.05 is 5 %), or none",
+    ),
+    "gate_percent": (
+        SHAPE + "gate: {time: 5}\n",
+        "s.yaml:3:14: gate.time is 5, which is 500 %; wanted 0 to 1 (0.05 is 5 %)",
+    ),
+    "gate_infinite": (
+        SHAPE + "gate: {time: .inf}\n",
+        "s.yaml:3:14: gate.time is .inf; wanted 0 to 1 (0.05 is 5 %), or none",
+    ),
+    "gate_true": (
+        SHAPE + "gate: {time: true}\n",
+        "s.yaml:3:14: gate.time is true; wanted 0 to 1 (0.05 is 5 %), or none",
+    ),
+    "gate_word": (
+        SHAPE + "gate: {launches: never}\n",
+        "s.yaml:3:18: gate.launches is 'never'; wanted 0 to 1 (0.05 is 5 %), or none",
+    ),
+    "gate_case_percent": (
+        SHAPE + "gate: {cases: [{match: {impl: naive}, time: 1.5}]}\n",
+        "s.yaml:3:45: gate.cases[0].time is 1.5, which is 150 %; wanted 0 to 1 (0.05 is 5 %)",
+    ),
     "gate_case_metric": (
         SHAPE + "gate: {cases: [{match: {impl: naive}, tme: 0.1}]}\n",
         "s.yaml:3:39: gate.cases[0].tme is not a metric; did you mean 'time'?",
@@ -297,7 +320,7 @@ MALFORMED = {
     ),
     "gate_case_limit": (
         SHAPE + "gate: {cases: [{match: {impl: naive}, time: never}]}\n",
-        "s.yaml:3:45: gate.cases[0].time is 'never'; wanted a fraction, 0 or more, or none",
+        "s.yaml:3:45: gate.cases[0].time is 'never'; wanted 0 to 1 (0.05 is 5 %), or none",
     ),
     "gate_case_empty": (
         SHAPE + "gate: {cases: [{match: {impl: naive}, why: slow}]}\n",
@@ -596,7 +619,12 @@ def test_schema_describes_every_key_and_closes_every_mapping() -> None:
         assert _described(part)
 
 
-def test_schema_lists_the_metrics_that_can_be_gated_and_takes_none_for_some_cases() -> None:
+@pytest.mark.parametrize("metric", sorted(m.name for m in METRICS.values() if m.better != "none"))
+def test_every_metric_can_be_left_out_of_the_gate(metric: str) -> None:
+    assert suite(SHAPE + f"gate: {{{metric}: none}}\n").gate == {metric: None}
+
+
+def test_schema_lists_the_metrics_that_can_be_gated_and_takes_limits_of_0_to_1_or_none() -> None:
     jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
     validator = jsonschema.Draft202012Validator(json_schema())
     case = {"match": {"impl": "naive"}, "time": "none", "launches": 0, "why": "short"}
@@ -604,8 +632,11 @@ def test_schema_lists_the_metrics_that_can_be_gated_and_takes_none_for_some_case
     def errors(gate: dict[str, object]) -> int:
         return len(list(validator.iter_errors({"op": "attention", "gate": gate})))
 
-    assert not errors({"time": 0.03, "cases": [case]})
-    wrong = [{"tme": 1}, {"time": "none"}, {"graphs": 0}, {"cases": [{"time": 1}]}, {"cases": [{**case, "time": "no"}]}]
+    assert not errors({"time": 0.03, "launches": "none", "spills": 1, "cases": [case]})
+    wrong = [
+        {"tme": 1}, {"time": "no"}, {"time": 5}, {"time": -0.1}, {"graphs": 0}, {"cases": [{"time": 1}]},
+        {"cases": [{**case, "time": "no"}]}, {"cases": [{**case, "time": 5}]},
+    ]  # fmt: skip
     assert [errors(gate) > 0 for gate in wrong] == [True] * len(wrong)
 
 

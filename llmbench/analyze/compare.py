@@ -8,7 +8,7 @@ from llmbench.analyze.change import Basis, Change, change
 from llmbench.analyze.conditions import Conditions, conditions_of, moved_together, notes, weaknesses
 from llmbench.analyze.facts import Facts
 from llmbench.analyze.labels import facts_by_case, label
-from llmbench.analyze.limits import ALWAYS, Limits, named_facts
+from llmbench.analyze.limits import ALWAYS, Limits, named_facts, named_limits
 from llmbench.analyze.stats import TAU
 from llmbench.analyze.summary import Line, Summary, summarise
 from llmbench.errors import UsageError
@@ -124,7 +124,7 @@ def compare(a: Evidence, b: Evidence, *, names: tuple[str, str] = ("A", "B")) ->
     `names` is what warnings and notes call the sides.
     """
     one, other = _Measured.of(a), _Measured.of(b)
-    gates = [Limits(e.run.manifest.header.suite.gate, e.run.manifest.header.suite.gate_cases) for e in (a, b)]
+    gates = [named_limits(e.run.manifest.header.suite) for e in (a, b)]
     named = {*ALWAYS, *gates[0].metrics, *gates[1].metrics}
     limits = Limits({**gates[0].shares, "time": TAU, **gates[1].shares}, gates[1].cases)
     first = {key: rows[0] for key, rows in {**other.rows, **one.rows}.items()}

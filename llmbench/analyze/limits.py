@@ -1,8 +1,7 @@
 """Limits: by how much each metric of a case may grow, as its suite's `gate` says for all cases and for some of them."""
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llmbench.analyze.stats import TAU
 from llmbench.errors import UsageError
@@ -13,7 +12,9 @@ from llmbench.suite.catalog import Scalar
 from llmbench.suite.suite import GateCase, Match, Suite
 
 ALWAYS = ("time", "peak_memory")
-"""Metrics that are compared and gated whatever a suite's `gate` names."""
+"""Metrics that are compared whatever a suite's `gate` names, and gated unless it leaves them out."""
+
+EVERYWHERE = "in every case of the suite"  # whose limit it is that a metric has none
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,14 @@ class CaseLimits:
 
 @dataclass(frozen=True)
 class Limits:
-    """Those of a suite: `shares` of all its cases, `cases` of some of them, of which a later entry counts first."""
+    """Those of a suite: `shares` of all its cases, `cases` of some of them, of which a later entry counts first.
+
+    `left_out`: the metrics that are not gated, except in cases that have a limit of their own.
+    """
 
     shares: dict[str, float]
     cases: tuple[GateCase, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -44,7 +49,7 @@ class Limits:
 
     def of(self, facts: Mapping[str, Scalar]) -> CaseLimits:
         """The limits of the case with these parameters, axis labels, impl and phase; in the order of `metrics`."""
-        told: dict[str, tuple[float | None, str]] = {}
+        told: dict[str, tuple[float | None, str]] = dict.fromkeys(self.left_out, (None, EVERYWHERE))
         for entry in self.cases:
             if matches(entry.match, facts):
                 told |= {name: (limit, entry.why or match_text(entry.match)) for name, limit in entry.limits.items()}
@@ -57,16 +62,23 @@ class Limits:
         )
 
 
+def named_limits(suite: Suite) -> Limits:
+    """The limits that a suite's `gate` names, and no others."""
+    shares = {name: limit for name, limit in suite.gate.items() if limit is not None}
+    return Limits(shares, suite.gate_cases, tuple(name for name in suite.gate if name not in shares))
+
+
 def limits_of(suite: Suite) -> Limits:
-    """The limits of a suite: those of its `gate`, time and peak memory always.
+    """The limits of a suite: those of its `gate`, time and peak memory always, unless it leaves them out.
 
     Raises: UsageError for a share that is none, which a manifest that was edited by hand may hold.
     """
     for name, limit in _named(suite):
-        if not 0 <= limit < math.inf:
-            raise UsageError(f"gate: {name} is {limit}; wanted: a fraction, 0 or more")
-    always = {name: 0.0 if name in DETERMINISTIC else TAU for name in ALWAYS}
-    return Limits({**always, **suite.gate}, suite.gate_cases)
+        if not 0 <= limit <= 1:
+            raise UsageError(f"gate: {name} is {limit:g}; wanted: 0 to 1 (0.05 is 5 %)")
+    named = named_limits(suite)
+    always = {name: 0.0 if name in DETERMINISTIC else TAU for name in ALWAYS if name not in named.left_out}
+    return replace(named, shares={**always, **named.shares})
 
 
 def noise_limit(suite: Suite, facts: Mapping[str, Scalar]) -> float:
@@ -76,7 +88,7 @@ def noise_limit(suite: Suite, facts: Mapping[str, Scalar]) -> float:
     where that is wider. Not `target_ci` alone: a short budget misses it in nearly every case, and the half-width is
     printed anyway.
     """
-    own = Limits(suite.gate, suite.gate_cases).of(facts).shares.get("time", TAU)
+    own = named_limits(suite).of(facts).shares.get("time", TAU)
     return max(suite.measure.target_ci, own)
 
 
@@ -99,6 +111,5 @@ def match_text(match: Match) -> str:
 
 def _named(suite: Suite) -> Iterator[tuple[str, float]]:
     """Every share that the suite's gate names."""
-    yield from suite.gate.items()
-    for entry in suite.gate_cases:
-        yield from ((name, limit) for name, limit in entry.limits.items() if limit is not None)
+    for limits in (suite.gate, *(entry.limits for entry in suite.gate_cases)):
+        yield from ((name, limit) for name, limit in limits.items() if limit is not None)

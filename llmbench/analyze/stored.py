@@ -3,16 +3,19 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from statistics import median
 from typing import Literal, NamedTuple
 
 from llmbench.analyze.compare import Side, compare, side_of
-from llmbench.analyze.limits import limits_of, named_facts
+from llmbench.analyze.limits import Limits, limits_of, named_facts
 from llmbench.analyze.pace import moves_between, told
 from llmbench.analyze.verdict import WORST_FIRST, Judge, Verdict, Word, judge
 from llmbench.errors import UsageError
+from llmbench.store.baselines import digest_of
 from llmbench.store.origin import Evidence
 from llmbench.store.sentinels import sentinel_levels
+from llmbench.suite.suite import Suite
 
 NO_BASELINE = 4
 LEAST_MOVE = 0.01  # of the machine between two runs: less is told of no two
@@ -89,9 +92,7 @@ def gate(base: Evidence, head: Evidence, *, inconclusive: Inconclusive = "fail",
     for name, evidence in (("RUN", head), ("--baseline", base)):
         refuse_quick(name, evidence)
     suite, measured = head.run.manifest.header.suite, _measured(base, head)
-    limits = limits_of(suite)
-    shares = {name: limit for name, limit in limits.shares.items() if name in suite.gate or name in measured}
-    limits = replace(limits, shares=shares)
+    limits = _limits(suite, measured)
     verdicts: tuple[Verdict, ...] = (_other_device(base, head),)
     warnings: tuple[str, ...] = ()
     if base.origin.device_key == head.origin.device_key and head.origin.device_key is not None:
@@ -103,14 +104,14 @@ def gate(base: Evidence, head: Evidence, *, inconclusive: Inconclusive = "fail",
         moved = _moved(base, head, least=max(LEAST_MOVE, limits.shares.get("time", 0.0) / 2))
         warnings = (*_doubts(base, head, unknown, verdicts), *moved, *found.warnings)
     code = exit_code({v.word for v in verdicts}, inconclusive=inconclusive)
-    outcome = Outcome(code, inconclusive, side_of(base), side_of(head), shares, verdicts, warnings)
+    outcome = Outcome(code, inconclusive, side_of(base), side_of(head), limits.shares, verdicts, warnings)
     return outcome if code not in (0, 5) or outcome.judged else replace(outcome, exit_code=NO_BASELINE)
 
 
 def without_baseline(head: Evidence, why: str, *, inconclusive: Inconclusive = "fail") -> Outcome:
     """The outcome where there is no baseline to judge by. Raises: UsageError when the run is a quick one."""
     refuse_quick("RUN", head)
-    limits = limits_of(head.run.manifest.header.suite).shares
+    limits = _limits(head.run.manifest.header.suite, _measured(head)).shares
     return Outcome(
         NO_BASELINE, inconclusive, None, side_of(head), limits, (Verdict(None, "baseline", "MISSING", why),), ()
     )
@@ -132,6 +133,16 @@ def refuse_quick(name: str, evidence: Evidence) -> None:
         )
 
 
+def refuse_itself(base: Evidence, head: Evidence, *, name: str) -> None:
+    """Raises: UsageError when the baseline, which the user calls `name`, is the run that is judged, or a copy of it."""
+    one, other = (e.run.manifest.header.run_id for e in (base, head))
+    if one == other and digest_of(base.run.folder) == digest_of(head.run.folder):
+        raise UsageError(
+            f"--baseline {name}: this is run {one}, the very run that is judged, so nothing could be found; wanted: "
+            "a run that was measured before it, or a store of such runs (llmbench baseline add RUN --store STORE)"
+        )
+
+
 def _doubts(base: Evidence, head: Evidence, unknown: Sequence[str], verdicts: Sequence[Verdict]) -> Iterator[str]:
     """What the exit code does not say, most important first; `unknown` are gated metrics that neither has."""
     findings = [f for v in verdicts for f in v.findings]
@@ -139,8 +150,6 @@ def _doubts(base: Evidence, head: Evidence, unknown: Sequence[str], verdicts: Se
         yield "the baseline holds no records"
     if not any(f.judged for f in findings):
         yield "no case has a result on both sides: nothing was judged, so nothing passes"
-    if base.run.manifest.header.run_id == head.run.manifest.header.run_id:
-        yield "the baseline is the run itself: there is nothing that it could find"
     if unknown:
         yield f"gate names {', '.join(unknown)}, which neither run has"
     demoted = Counter(f.metric for f in findings if f.demoted)
@@ -157,9 +166,17 @@ def _moved(base: Evidence, head: Evidence, *, least: float) -> Iterator[str]:
         yield f"{told(moves, than='in the baseline')}: {why}"
 
 
+def _limits(suite: Suite, measured: Collection[str]) -> Limits:
+    """The limits of what is judged: what the gate names, and of what always is what was measured."""
+    limits = limits_of(suite)
+    shares = {name: limit for name, limit in limits.shares.items() if name in suite.gate or name in measured}
+    return replace(limits, shares=shares)
+
+
 def _measured(*runs: Evidence) -> set[str]:
-    """The metrics that any of the runs has of a whole case."""
-    return {r.metric for e in runs for r in e.run.rows if r.metric is not None and r.part is None}
+    """The metrics of which any of the runs has a value for a whole case."""
+    rows = (r for e in runs for r in e.run.rows if r.part is None and r.value is not None and isfinite(r.value))
+    return {r.metric for r in rows if r.metric is not None}
 
 
 def _other_device(base: Evidence, head: Evidence) -> Verdict:

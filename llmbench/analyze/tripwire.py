@@ -9,7 +9,7 @@ from llmbench.analyze.history import ALPHA, MIN_RUNS, PACED, SUSPICION, Key, Sta
 from llmbench.analyze.limits import Limits, limits_of, named_facts
 from llmbench.analyze.pace import Move, moves_of, pace_of, told
 from llmbench.analyze.stored import Inconclusive, Outcome, gate, refuse_quick, without_baseline
-from llmbench.analyze.verdict import Correction, Finding, Word, judge_change, percent
+from llmbench.analyze.verdict import Correction, Finding, Word, judge_change, pace_text, percent
 from llmbench.metrics import DETERMINISTIC
 from llmbench.store.baselines import Store
 from llmbench.store.entry import when
@@ -18,6 +18,7 @@ from llmbench.store.past import FIRST, Levels, Past, levels_of, read_past, versi
 from llmbench.store.query import Row
 from llmbench.store.sentinels import sentinel_levels
 
+LEAST_CORRECTION = 0.0005  # of a time: what a sentinel moved by less is none to speak of
 MOST = 0.9  # of the times that follow no sentinel: if they are slower, and sentinels are, the machine may have done it
 
 
@@ -49,6 +50,21 @@ def gate_by_store(store: Store, head: Evidence, *, inconclusive: Inconclusive = 
     return replace(outcome, history=_history(past, known), warnings=warnings)
 
 
+def told_slower(store: Store, head: Evidence) -> str | None:
+    """`30 % slower than usual in 1 case, more than its history allows`, of a run beyond it; None for any other.
+
+    Raises: as `gate_by_store`.
+    """
+    outcome = gate_by_store(store, head)
+    times = [f for v in outcome.verdicts for f in v.findings if f.word == "REGRESSED" and f.runs is not None]
+    ratios = [f.change.ratio for f in times if f.change.ratio is not None and f.change.ratio >= 1 + f.limit]
+    if not ratios:
+        return None
+    cases = f"{len(ratios)} case{'s' if len(ratios) > 1 else ''}"
+    most = f"{'up to ' if len(ratios) > 1 else ''}{pace_text(max(ratios))}"
+    return f"{most} than usual in {cases}, more than its history allows"
+
+
 @dataclass(frozen=True)
 class _Judge:
     """Judges a metric of a case by its standing, a count by the latest and the first run."""
@@ -75,7 +91,7 @@ class _Judge:
         word, reason = judge_standing(changed.metric, standing, limit, self.url)
         seen, correction = _as_change(changed, standing), correction_of(standing)
         is_slower = word in ("REGRESSED", "INCONCLUSIVE") and _is_paced(key, standing)
-        if self.slowed is not None and correction is None and is_slower:
+        if self.slowed is not None and standing.follows is None and is_slower:
             word = "INCONCLUSIVE" if standing.ratio < (1 + limit) * self.slowed.ratio else word
             told = "and whether that slows this case its history does not tell"
             reason = f"{reason}; but the machine was {self.slowed.text}, too, {told}"
@@ -115,8 +131,10 @@ def judge_standing(metric: str, standing: Standing, limit: float, url: str) -> t
 
 
 def correction_of(standing: Standing) -> Correction | None:
-    """What was taken out of the ratio, if anything."""
-    return None if standing.follows is None else Correction(standing.follows, standing.moved)
+    """What was taken out of the ratio, if anything to speak of."""
+    if standing.follows is None or abs(standing.moved - 1) < LEAST_CORRECTION:
+        return None
+    return Correction(standing.follows, standing.moved)
 
 
 def _is_paced(key: Key, standing: Standing) -> bool:
@@ -141,10 +159,15 @@ def _moved(moves: Sequence[Move], known: dict[Key, Standing]) -> Sequence[str]:
     if not moves:
         return []
     cases = {key[0] for key, s in known.items() if _is_paced(key, s)}
-    own = {key[0] for key, s in known.items() if s.follows is not None}
+    own = {key[0] for key, s in known.items() if correction_of(s) is not None}
     done = f"times were corrected in {len(own)} of {len(cases)} case{'s' if len(cases) > 1 else ''}"
-    than = f"in the last {moves[0].runs} runs"
-    return [f"{told(moves, than=than)}: {done if own else 'no time was corrected, as none has a history of following'}"]
+    if not own:
+        follow = any(s.follows is not None for s in known.values())
+        why = (
+            "those that follow a sentinel follow one that did not move" if follow else "none has a history of following"
+        )
+        done = f"no time was corrected, as {why}"
+    return [f"{told(moves, than=f'in the last {moves[0].runs} runs')}: {done}"]
 
 
 def _as_change(changed: Change, standing: Standing) -> Change:
@@ -166,9 +189,9 @@ def _history(past: Past, known: dict[Key, Standing]) -> str:
     if not tests:
         return text
     text += f"; unchanged code regresses in {percent(ALPHA)} of runs (one-sided, Holm over {tests} tests)"
-    followed = sum(s.follows is not None for s in known.values())
+    corrected = sum(correction_of(s) is not None for s in known.values())
     times = sum(_is_paced(key, s) for key, s in known.items())
-    return f"{text}; {followed} of {times} times corrected by sentinels" if followed else text
+    return f"{text}; {corrected} of {times} times corrected by sentinels" if corrected else text
 
 
 def _doubts(outcome: Outcome, known: dict[Key, Standing]) -> Sequence[str]:

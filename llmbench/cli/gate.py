@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from llmbench.analyze.stored import Inconclusive, Outcome, gate, without_baseline
+from llmbench.analyze.stored import Inconclusive, Outcome, gate, refuse_itself, without_baseline
 from llmbench.analyze.tripwire import gate_by_store
 from llmbench.cli.gate_output import (
     AsMarkdown,
@@ -22,7 +22,7 @@ from llmbench.cli.gate_paired import paired, self_test
 from llmbench.cli.options import RESULTS, AsJson, Results
 from llmbench.errors import RunError, UsageError
 from llmbench.report import github, junit, stored_page, verdict_table
-from llmbench.store.baselines import find_store
+from llmbench.store.baselines import Store, find_baseline
 from llmbench.store.origin import read_evidence
 from llmbench.store.runs import find_run
 
@@ -62,16 +62,16 @@ def stored(
     head = read_evidence(find_run(run, results))
     when: Inconclusive = "pass" if inconclusive == "pass" else "fail"
     try:
-        store = find_store(baseline)
-        base = None if store is not None else find_run(baseline, results)
+        found = find_baseline(baseline, results)
     except RunError as e:
         print(f"llmbench: --baseline {e}", file=sys.stderr)
         outcome = without_baseline(head, f"--baseline {e}", inconclusive=when)
     else:
-        if store is not None:
-            outcome = gate_by_store(store, head, inconclusive=when)
-        elif base is not None:
-            outcome = gate(read_evidence(base), head, inconclusive=when)
+        if isinstance(found, Store):
+            outcome = gate_by_store(found, head, inconclusive=when)
+        else:
+            refuse_itself(base := read_evidence(found), head, name=baseline)
+            outcome = gate(base, head, inconclusive=when)
     targets.write(_forms(outcome, everything=everything))
     if as_json:
         print(verdict_table.document(outcome), end="")

@@ -12,7 +12,7 @@ Device = Annotated[
     str | None,
     typer.Option(
         "--device",
-        help="cpu, cuda, cuda:N or simulated (numbers alone, no waiting). Default: a GPU if there is one, else the CPU.",
+        help="cpu, cuda, cuda:N, or simulated: no waiting. Default: a GPU if there is one, else the CPU.",
     ),
 ]
 Only = Annotated[

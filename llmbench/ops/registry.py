@@ -93,5 +93,7 @@ def _load(plugin: str) -> None:
         if function:
             target()
     except Exception as e:
-        raise UsageError(f"plugin {plugin!r} cannot be loaded: {type(e).__name__}: {e}") from e
+        is_absent = isinstance(e, ModuleNotFoundError) and e.name == module.partition(".")[0]
+        helps = "; it is neither beside the suite nor installed: pip install -e ., or PYTHONPATH" if is_absent else ""
+        raise UsageError(f"plugin {plugin!r} cannot be loaded: {type(e).__name__}: {e}{helps}") from e
     _loaded.add(plugin)

@@ -9,7 +9,7 @@ from rich.text import Text
 from llmbench.analyze.history import MIN_RUNS
 from llmbench.codec import to_plain
 from llmbench.report.escape import one_line
-from llmbench.store.entry import Entry, Segment, segments, when
+from llmbench.store.entry import Entry, Segment, segments, void_acceptances, when
 from llmbench.store.past import versions_text
 
 SCHEMA = "llmbench.baselines/1"
@@ -22,6 +22,18 @@ def added(entry: Entry, entries: Sequence[Entry]) -> str:
     left = f"; {MIN_RUNS - count} more until times are judged" if count < MIN_RUNS else ""
     did = "accepted, " if entry.event == "accept" else ""
     return one_line(f"{entry.run.run_id}: {did}run {count} of its history ({versions_text(mine.soft)}){left}")
+
+
+def quarantined(entry: Entry, entries: Sequence[Entry]) -> str:
+    """`attention/...: in quarantine`, and what is judged by again where the run had begun the current history."""
+    told, void = f"{entry.run.run_id}: in quarantine", _void_of(entry, entries)
+    if void:
+        told += f"; {_void_text(void)}"
+        (mine,) = [s for s in segments(entries) if s.current and _same(s, entry)]
+        if mine.accepted is None or mine.accepted.id < void[-1].id:
+            count = f"{len(mine.runs)} run{'' if len(mine.runs) == 1 else 's'}"
+            told += f": the history before it goes on, now with {count} ({versions_text(mine.soft)})"
+    return one_line(told)
 
 
 def show(url: str, entries: Sequence[Entry], console: Console) -> None:
@@ -38,6 +50,8 @@ def show(url: str, entries: Sequence[Entry], console: Console) -> None:
         for entry in own:
             if entry.event == "quarantine":
                 told = f"quarantine {entry.run.run_id} · {when(entry)} · {entry.by}: {entry.why}"
+                void = _void_of(entry, own)
+                told += f" · {_void_text(void)}" if void else ""
                 console.print(Text(f"  {one_line(told)}", style="yellow"), overflow="fold")
 
 
@@ -83,6 +97,17 @@ def _run_text(entry: Entry) -> str:
     size = f"{entry.cases} case{'' if entry.cases == 1 else 's'} × {entry.processes}"
     why = f" · {entry.why}" if entry.why and entry.event == "add" else ""
     return f"{run.run_id} · {run.started[:16]} · {code} · {size} · {entry.id}{why}"
+
+
+def _void_of(entry: Entry, entries: Sequence[Entry]) -> list[Entry]:
+    """The acceptances of the run in quarantine."""
+    run = entry.run
+    return [e for e in void_acceptances(entries) if (e.run.run_id, e.run.digest) == (run.run_id, run.digest)]
+
+
+def _void_text(void: Sequence[Entry]) -> str:
+    """`its acceptance of 2026-05-09 12:33 UTC does not count`."""
+    return f"its acceptance of {', '.join(map(when, void))} does not count"
 
 
 def _same(segment: Segment, entry: Entry) -> bool:

@@ -28,6 +28,10 @@ from llmbench.store.table import read_records, read_table
 
 MARKER, MARKER_SCHEMA = "llmbench-baselines.json", "llmbench.baselines/1"
 SCHEMA, ENTRY_KEY = "llmbench.baseline/1", "llmbench.baseline"
+NEITHER = (
+    "neither a run nor a store of baselines is there; give a run's folder, latest or latest:SUITE, or a store, which "
+    "is made with: llmbench baseline add RUN --store STORE"
+)
 RAW = ("samples", "sample_t_ns", "sample_block", "sample_calls")
 """Columns that an entry leaves empty: what decides is medians of processes, and a store holds many runs."""
 
@@ -58,9 +62,10 @@ class Store:
         return self._write_run(folder, "accept", by=by, why=why)
 
     def quarantine(self, name: str, results: Path, *, by: str, why: str) -> Entry:
-        """Marks a run as wrong: nothing is judged by it from now on, and nothing is deleted.
+        """Marks a run as wrong: nothing is judged by it from now on, and if it was accepted, that does not count.
 
-        `name`: the id of a run or of an entry, or the folder of a run. Raises: RunError where it is not in the store.
+        Nothing is deleted. `name`: the id of a run or of an entry, or the folder of a run. Raises: RunError where it is
+        not in the store.
         """
         entries = self.entries()
         found = [e for e in entries if e.event != "quarantine" and name in (e.id, e.run.run_id)]
@@ -145,6 +150,19 @@ def open_store(name: str) -> Store:
     if not is_url(name) and not _may_be_store(Path(name)):
         raise RunError(f"{name}: no store of baselines, but not empty; give a folder of its own, or the URL of one")
     return Store(place)
+
+
+def existing_store(name: str) -> Store:
+    """The store of that name. Raises: RunError where nothing is there; as `open_store`."""
+    store = open_store(name)
+    if not store.place.is_there():
+        raise RunError(f"{name}: there is no store here; make one with: llmbench baseline add RUN --store {name}")
+    return store
+
+
+def find_baseline(name: str, results: Path) -> Store | Path:
+    """What a run is judged by: the store of that name, or the folder of the run. Raises: RunError for neither."""
+    return find_store(name) or find_run(name, results, missing=NEITHER)
 
 
 def find_store(name: str) -> Store | None:

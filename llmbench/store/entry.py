@@ -55,7 +55,8 @@ class Entry:
 class Segment(NamedTuple):
     """Runs that may be compared: of one op version and the same software, since the last that was accepted.
 
-    `runs`: by their start, the accepted one first, without those in quarantine. `current`: no newer one replaced it.
+    An acceptance whose run is in quarantine does not count. `runs`: by their start, the accepted one first, without
+    those in quarantine. `current`: no newer one replaced it.
     """
 
     op_version: int
@@ -68,19 +69,28 @@ class Segment(NamedTuple):
 def segments(entries: Iterable[Entry]) -> list[Segment]:
     """The segments of the entries of one suite on one device, in the order of their beginning."""
     entries = list(entries)
-    wrong = {(e.run.run_id, e.run.digest) for e in entries if e.event == "quarantine"}
+    wrong, void = _wrong(entries), void_acceptances(entries)
     found: list[tuple[Entry | None, list[Entry]]] = []
     current: dict[str, int] = {}
     for entry in (e for e in entries if e.event != "quarantine"):
         key = f"{entry.run.op_version} {json.dumps(entry.run.soft, sort_keys=True)}"
-        if entry.event == "accept" or key not in current:
+        starts = entry.event == "accept" and entry not in void
+        if starts or key not in current:
             current[key] = len(found)
-            found.append((entry if entry.event == "accept" else None, []))
+            found.append((entry if starts else None, []))
         found[current[key]][1].append(entry)
     return [
         Segment(own[0].run.op_version, own[0].run.soft, accepted, tuple(_sound(own, wrong)), i in current.values())
         for i, (accepted, own) in enumerate(found)
     ]
+
+
+def void_acceptances(entries: Iterable[Entry]) -> list[Entry]:
+    """The acceptances that do not count, as their runs are in quarantine: no segment starts there, the one before
+    goes on."""
+    entries = list(entries)
+    wrong = _wrong(entries)
+    return [e for e in entries if e.event == "accept" and (e.run.run_id, e.run.digest) in wrong]
 
 
 def soft_of(header: Header) -> dict[str, str]:
@@ -96,6 +106,11 @@ def folder_of(suite: str, device_key: str) -> str:
 def when(entry: Entry) -> str:
     """`2026-05-09 12:33 UTC`: when the entry was written."""
     return f"{datetime.strptime(entry.id[:15], '%Y%m%dT%H%M%S'):%Y-%m-%d %H:%M} UTC"
+
+
+def _wrong(entries: Iterable[Entry]) -> set[tuple[str, str]]:
+    """The runs in quarantine, by id and digest."""
+    return {(e.run.run_id, e.run.digest) for e in entries if e.event == "quarantine"}
 
 
 def _sound(own: Sequence[Entry], wrong: set[tuple[str, str]]) -> Iterator[Entry]:

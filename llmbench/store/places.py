@@ -22,6 +22,9 @@ class Place(Protocol):
     def url(self) -> str:
         """How the user named it."""
 
+    def is_there(self) -> bool:
+        """Whether there is anything under that name, and be it an empty folder."""
+
     def names(self, under: str = "") -> list[str]:
         """Every file below that folder, sorted; none where there is no such folder."""
 
@@ -51,6 +54,11 @@ class Folder:
 
     def __init__(self, url: str) -> None:
         self.url, self._root = url, Path(url)
+
+    def is_there(self) -> bool:
+        """Raises: UsageError where nobody can look."""
+        with _told(self.url, "read"):
+            return self._root.is_dir()
 
     def names(self, under: str = "") -> list[str]:
         """Raises: UsageError where it cannot be read."""
@@ -93,6 +101,12 @@ class Remote:
         except Exception as e:  # of the library behind the scheme
             raise MachineError(f"{url}: cannot be opened: {e}") from e
         self._root: str = root.rstrip("/")
+
+    def is_there(self) -> bool:
+        """Raises: MachineError where it cannot be read."""
+        with _reached(self.url, "read"):
+            self._files.invalidate_cache()
+            return bool(self._files.exists(self._root))
 
     def names(self, under: str = "") -> list[str]:
         """Raises: MachineError where it cannot be read."""

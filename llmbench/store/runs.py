@@ -28,6 +28,7 @@ SCHEMA = "llmbench.manifest/1"
 BUSY_CORES = 0.25  # above it a parallel kernel of all cores waits for the one that is taken
 BUSY_SHARE = 0.1  # of the cores: what the daemons of a large server take is no reason to decide nothing
 SHOWN = 200  # characters of a name in a message
+MISSING = "no such run; give a folder, latest or latest:SUITE"
 
 
 @dataclass(frozen=True)
@@ -121,14 +122,15 @@ def read_manifest(folder: Path) -> Manifest:
         raise RunError(f"{path}: not a manifest: {e}") from e
 
 
-def find_run(name: str, results: Path, *, closed: bool = True) -> Path:
+def find_run(name: str, results: Path, *, closed: bool = True, missing: str = MISSING) -> Path:
     """The folder that RUN stands for: a path, `latest`, or `latest:SUITE` under `results`.
 
-    `closed`: only runs with a `run.json` count as latest; otherwise those with a journal.
+    `closed`: only runs with a `run.json` count as latest; otherwise those with a journal. `missing`: what is said of a
+    folder that is not there.
     Raises: RunError with what there is.
     """
     if name != "latest" and not name.startswith("latest:"):
-        return _existing(name)
+        return _existing(name, missing)
     suite = name.partition(":")[2]
     marker = MANIFEST if closed else JOURNAL
     try:
@@ -146,11 +148,11 @@ def find_run(name: str, results: Path, *, closed: bool = True) -> Path:
     raise RunError(f"{_short(name)}: no run under {results}; measure one with: llmbench run attention")
 
 
-def _existing(name: str) -> Path:
+def _existing(name: str, missing: str) -> Path:
     try:
         Path(name).stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise RunError(f"{_short(name)}: no such run; give a folder, latest or latest:SUITE") from None
+        raise RunError(f"{_short(name)}: {missing}") from None
     except (OSError, ValueError) as e:
         why = e.strerror if isinstance(e, OSError) else str(e)
         raise RunError(f"{_short(name)}: no run can be there: {why}; give a folder, latest or latest:SUITE") from None

@@ -12,6 +12,7 @@ from llmbench.suite.document import Document, Place, dotted, seen
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 """Of every model: these keys alone, values of these types alone; the docstring of a field describes it."""
 
+BESIDE = "beside"  # the type of an error that says itself what stands behind the value that was seen
 _WANTED = {"list_type": "a list", "dict_type": "a mapping", "model_type": "a mapping"}
 
 
@@ -64,6 +65,8 @@ def _told(
         return document.error(f"{where} is empty; wanted at least one", place)
     if kind == "too_long":
         return document.error(f"{where} has too many entries; wanted at most {detail['ctx']['max_length']}", place)
+    if kind == BESIDE:
+        return document.error(f"{where} is {seen(value)}, {detail['msg']}", place)
     return document.error(f"{where} is {seen(value)}; wanted {_WANTED.get(kind, detail['msg'])}", place)
 
 

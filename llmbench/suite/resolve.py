@@ -151,7 +151,7 @@ class Draft:
         for i, first in repeats(values):
             self.add(f"{dotted((*place, i))} repeats {seen(values[i])} of {dotted((*place, first))}", (*place, i))
 
-    def _gate(self) -> dict[str, float]:
+    def _gate(self) -> dict[str, float | None]:
         part, place = self.level.owner("gate")
         self._metrics(part.gate.limits, place)
         for i, entry in enumerate(part.gate.cases):

@@ -4,7 +4,7 @@ What a value means (whether the op has that parameter) is not known here; `resol
 """
 
 import re
-from math import isfinite
+from math import inf, isfinite
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -16,17 +16,20 @@ from pydantic import (
     StringConstraints,
     Tag,
     ValidationError,
+    WrapValidator,
 )
+from pydantic_core import PydanticCustomError
 
 from llmbench.errors import nearest
 from llmbench.metrics import METRICS
 from llmbench.suite.catalog import Catalog, Scalar
 from llmbench.suite.document import Document, Place, dotted
-from llmbench.suite.form import STRICT, Name, json_schema_of, told, wanted
+from llmbench.suite.form import BESIDE, STRICT, Name, json_schema_of, told, wanted
 from llmbench.suite.suite import Measure
 
 _DEFAULT = Measure()
 _SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)")
+SHARE = "0 to 1 (0.05 is 5 %)"
 _UNITS = {
     "B": 1,
     "KiB": 2**10,
@@ -69,6 +72,22 @@ def _with_metrics(schema: dict[str, Any]) -> None:
     schema["additionalProperties"] = False
 
 
+def _limit(value: Any, handler: Any) -> Any:
+    """A limit of a metric; of one that takes a percentage for a fraction, it says what that means."""
+    try:
+        return handler(value)
+    except ValidationError:
+        if isinstance(value, int | float) and not isinstance(value, bool) and 1 < value < inf:
+            told = f"which is {value * 100:g} %; wanted {SHARE}"
+            raise PydanticCustomError(BESIDE, "{told}", {"told": told}) from None
+        raise PydanticCustomError("wanted", "{wanted}", {"wanted": f"{SHARE}, or none"}) from None
+
+
+def _read(limits: dict[str, float | Literal["none"]]) -> dict[str, float | None]:
+    """Metric -> its limit, None for `none`."""
+    return {name: None if limit == "none" else limit for name, limit in limits.items()}
+
+
 def _form(value: object) -> str | None:
     return "<list>" if isinstance(value, list) else "<mapping>" if isinstance(value, dict) else None
 
@@ -107,7 +126,7 @@ Plugin = Annotated[
     StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?$"),
     wanted("'module' or 'module:function'"),
 ]
-Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Limit = Annotated[Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | Literal["none"], WrapValidator(_limit)]
 Why = Annotated[str, StringConstraints(min_length=1), wanted("the reason, in words")]
 OPEN = ConfigDict(**{**STRICT, "extra": "allow", "json_schema_extra": _with_metrics})
 """Of a mapping whose other keys are metrics: `resolve` checks their names."""
@@ -131,7 +150,7 @@ class GateCaseSpec(BaseModel):
     """Limits of some cases, metric by metric in place of those of all: {match: {impl: naive}, time: 0.1}."""
 
     model_config = OPEN
-    __pydantic_extra__: dict[str, Annotated[Share | Literal["none"], wanted("a fraction, 0 or more, or none")]]
+    __pydantic_extra__: dict[str, Limit]
 
     match: MatchSpec
     """What they have in common, as in `skip`."""
@@ -141,22 +160,22 @@ class GateCaseSpec(BaseModel):
     @property
     def limits(self) -> dict[str, float | None]:
         """Metric -> how much worse it may get, None where it is not gated."""
-        return {name: None if limit == "none" else limit for name, limit in self.__pydantic_extra__.items()}
+        return _read(self.__pydantic_extra__)
 
 
 class GateSpec(BaseModel):
-    """How much worse each metric may get before a gate fails, as a fraction: {time: 0.03}."""
+    """How much worse each metric may get before a gate fails, as a fraction of 0 to 1: {time: 0.03}; or none."""
 
     model_config = OPEN
-    __pydantic_extra__: dict[str, Annotated[Share, wanted("a fraction, 0 or more")]]
+    __pydantic_extra__: dict[str, Limit]
 
     cases: list[GateCaseSpec] = []
     """Limits of some cases: 0.1, or `none` to leave a metric out. The last entry that names a metric counts."""
 
     @property
-    def limits(self) -> dict[str, float]:
-        """Metric -> how much worse it may get."""
-        return dict(self.__pydantic_extra__)
+    def limits(self) -> dict[str, float | None]:
+        """Metric -> how much worse it may get, None where it is not gated."""
+        return _read(self.__pydantic_extra__)
 
 
 class MeasureSpec(BaseModel):
@@ -231,7 +250,8 @@ class PartSpec(BaseModel):
     ] = []
     """What is observed beside time, in passes of its own."""
     gate: GateSpec = Field(default_factory=lambda: GateSpec.model_validate({}))
-    """How much worse each metric may get before a gate fails, as a fraction: {time: 0.03}; `cases` for some of them."""
+    """How much worse each metric may get before a gate fails, as a fraction of 0 to 1: {time: 0.03}; none leaves it
+    out; `cases` for some of them."""
     seed: Annotated[int, Field(ge=0), wanted("an integer, 0 or more")] = 0
     """Where the inputs' random numbers start."""
 

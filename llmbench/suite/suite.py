@@ -72,7 +72,7 @@ class Suite:
     skip: tuple[Skip, ...] = ()
     measure: Measure = field(default_factory=Measure)
     probes: tuple[str, ...] = ()
-    gate: dict[str, float] = field(default_factory=dict)
+    gate: dict[str, float | None] = field(default_factory=dict)  # a metric with None is not gated
     gate_cases: tuple[GateCase, ...] = ()  # of two that match a case, the later one counts, metric by metric
     seed: int = 0
     plugins: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """What a paired gate says: exact metrics and times of each case as verdicts, in the words of the stored gate."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
@@ -35,19 +35,24 @@ FAILS = 2  # processes of the head in which a case must fail to be broken: one m
 
 
 def paired_limits(suite: Suite) -> Limits:
-    """The limits of the suite: those of its `gate`, time and the exact metrics always."""
+    """The limits of the suite: those of its `gate`, time and the exact metrics always, unless it leaves them out."""
     found = limits_of(suite)
-    return replace(found, shares=_with_exact(found.shares))
+    return replace(found, shares=_with_exact(found.shares, found.left_out))
 
 
 def stated_limits(text: SuiteText, device: DeviceSpec) -> Limits:
     """Those of all its cases as its text says them: all that is known where no side tells which cases there are."""
     part, _ = levels(text.spec, device)[-1].owner("gate")
-    return Limits(_with_exact({"time": TAU, **part.gate.limits}))
+    stated = part.gate.limits
+    left_out = tuple(name for name, limit in stated.items() if limit is None)
+    named = {name: limit for name, limit in stated.items() if limit is not None}
+    return Limits(_with_exact(named, left_out), left_out=left_out)
 
 
-def _with_exact(shares: Mapping[str, float]) -> dict[str, float]:
-    return {"time": shares["time"], **dict.fromkeys(EXACT, 0.0), **shares}
+def _with_exact(shares: Mapping[str, float], left_out: Collection[str]) -> dict[str, float]:
+    """Time first, then the exact metrics, then what else has a limit."""
+    always = {"time": TAU, **dict.fromkeys(EXACT, 0.0), **shares}
+    return {name: limit for name, limit in always.items() if name not in left_out}
 
 
 def verdict_on(
@@ -109,18 +114,19 @@ def untold_differences(cases: Sequence[Case], tier: Tier, limits: Limits) -> Ite
     """What differs between the sides without being gated: other counts, what one side alone has, names of kernels."""
     for case in cases:
         rows = {side: [m for r in tier.records.get((side, case.case_id), []) for m in r.measurements] for side in SIDES}
-        for metric in sorted(DETERMINISTIC - {*limits.of(facts_of(case)).shares}):
+        own = limits.of(facts_of(case))
+        for metric in sorted(DETERMINISTIC - {*own.shares} - {*own.not_gated}):
             a, b = ({m.value for m in rows[side] if m.metric == metric and m.part is None} for side in SIDES)
             if a and b and a != b:
                 yield f"{case.label}: {metric} {_values(b)} against {_values(a)}, which the suite's gate does not name"
-        for metric in EXACT if tier.is_ok(case) else ():
+        for metric in (m for m in EXACT if m not in own.not_gated) if tier.is_ok(case) else ():
             has = [any(m.metric == metric and m.part is None for m in rows[side]) for side in SIDES]
             if has[0] != has[1]:
                 yield f"{case.label}: {metric} in {SIDES[has.index(True)]} alone, so it is not compared"
         a_names, b_names = (
             {m.part: m.value for m in rows[side] if m.metric == "launches" and m.part is not None} for side in SIDES
         )
-        if a_names and b_names and a_names != b_names:
+        if a_names and b_names and a_names != b_names and "launches" not in own.not_gated:
             more = [f"{b_names.get(k, 0):g} {k} against {a_names.get(k, 0):g}" for k in sorted({*a_names, *b_names})
                     if a_names.get(k) != b_names.get(k)]  # fmt: skip
             yield f"{case.label}: launches {', '.join(more[:4])}{' and more' if len(more) > 4 else ''}"
@@ -150,7 +156,7 @@ def _with_losses(time: Finding, losses: Sequence[Loss], blocks: Sequence[PairBlo
     """What is said of the time of a case that failed in some pairs, which the decision is without.
 
     Where the head failed, only a regression in the other pairs stands: nothing else can be said of code that fails now
-    and then. Failures of the base alone are told.
+    and then. Failures of the base alone are told. What always fails on both sides has no result, as in the exact tier.
     """
     failures = {side: _failures(losses, side) for side in SIDES}
     if not any(failures.values()):
@@ -159,6 +165,8 @@ def _with_losses(time: Finding, losses: Sequence[Loss], blocks: Sequence[PairBlo
         f"failed in {len(own)} of {_processes(losses, blocks, side)} processes of the {side} ({own[0].why})"
         for side, own in failures.items() if own
     )  # fmt: skip
+    if time.change.ratio is None and all(len(own) >= FAILS for own in failures.values()):
+        return replace(time, word="NO_RESULT", reason=f"{told}: in the baseline too")
     if failures["head"] and time.word != "REGRESSED":
         return replace(time, word="INCONCLUSIVE", reason=f"{told}; in the other pairs {time.word}: {time.reason}")
     return replace(time, reason=f"{time.reason}; {told}: these pairs have no value")

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
+from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +80,7 @@ class Source:
 
     def _one(self, cases: Sequence[str], first: SideName, *, together: bool) -> dict[str, float] | None:
         """D of each case in one pair; None where the time was up."""
-        begin = self.setting.watch.now()
+        begin = monotonic()
         asked = [case for case in cases if not self._is_hopeless(case)]
         groups = [asked] if together else [[case] for case in asked]
         found: dict[str, float] = {}
@@ -94,7 +95,7 @@ class Source:
             self.pair_s |= measured.case_s
             self.start_s = self.setting.watch.now() - since - sum(measured.case_s.values())
         self.pairs += bool(asked)
-        self.seconds += self.setting.watch.now() - begin
+        self.seconds += monotonic() - begin
         return found
 
     def _measure(self, group: Sequence[str], first: SideName) -> Measured:

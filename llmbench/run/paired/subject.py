@@ -11,11 +11,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import llmbench
 from llmbench.errors import SuiteError, UsageError
-from llmbench.run.paired.repository import PREFIX, Repository, refusal, repository_of, why_none
+from llmbench.run.paired.folder import gate_folder
+from llmbench.run.paired.repository import Repository, refusal, repository_of, why_none
 from llmbench.store.record import SideName
 from llmbench.suite.bundled import find
 from llmbench.suite.load import SuiteText, parse
@@ -115,7 +115,7 @@ def open_sides(asked: Asked) -> Iterator[Sides]:
         if refused:
             raise UsageError(f"{refused}; or try what is installed against itself from a folder outside it")
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True)))
+        folder = stack.enter_context(gate_folder())
         if repository is None or not by_revision:
             yield _installed(asked, path, folder)
             return

@@ -143,7 +143,8 @@ def _warnings(seen: Seen, verdicts: tuple[Verdict, ...]) -> Iterator[str]:
     if seen.spent:
         warm = "" if seen.suite is not None and seen.suite.measure.cache == "warm" else ", or a suite with cache: warm"
         less = f"; none was finished: give more minutes, fewer cases (--only){warm}"
-        mean = f", {seen.pairs_s / seen.pairs:.1f} s each" if seen.pairs else less
+        each_s = seen.pairs_s / max(1, seen.pairs)
+        mean = (f", {each_s:.1f} s each" if each_s >= 0.1 else "") if seen.pairs else less
         yield f"the budget was spent after {seen.pairs} pairs: fewer than asked{mean}"
     if (suspects := seen.suspects) and seen.inconclusive == "pass":
         first = next(case.label for case in seen.cases if case.case_id == suspects[0].case)
