@@ -56,8 +56,8 @@ def limit_text(share: float) -> str:
 
 
 def ratio_text(ratio: float) -> str:
-    """`1.300`; `3.62e+20` where that would be a row of digits."""
-    return f"{ratio:.3f}" if 1e-3 <= ratio < 1e4 else f"{ratio:.3g}"
+    """`1.300`; `4097` and `3.62e+20` where that would be a row of digits."""
+    return f"{ratio:.3f}" if 1e-2 <= ratio < 100 else f"{ratio:.4g}"
 
 
 def _exact_text(ratio: float) -> str:

@@ -151,7 +151,7 @@ def _put_rows(verdicts: Sequence[Verdict], console: Console, *, everything: bool
     table = [HEADINGS, *rows] if any(row.metric for row in rows) else rows
     widths = [max((cell_len(row[i]) for row in table), default=0) for i in range(len(HEADINGS))]
     around = sum(width + len(GAP) for width in widths) - widths[1] - len(GAP)
-    room = max(LEAST_LABEL, min(widths[1], console.width - around))
+    room = min(widths[1], max(LEAST_LABEL, console.width - around))
     if table is not rows:
         _put_row(HEADINGS, widths, room, console, "dim", "dim")
     for verdict, row in zip(verdicts, rows, strict=True):
