@@ -163,6 +163,8 @@ def test_limits_that_are_not_known_are_no_empty_line() -> None:
 
 
 def test_a_gate_that_timed_nothing_does_not_say_that_it_counts_as_a_pass() -> None:
-    nothing = replace(outcome(["INCONCLUSIVE"]), exit_code=5, inconclusive="pass")
+    left_open = replace(outcome(["INCONCLUSIVE"]), exit_code=5, inconclusive="pass")
+    assert summary(left_open) == "1 INCONCLUSIVE: exit 5, slower by more than the limit, over too few pairs"
+    nothing = replace(left_open, verdicts=(Verdict("x", "x", "INCONCLUSIVE", "no pair"),))
     assert summary(nothing) == "1 INCONCLUSIVE: exit 5, nothing was timed"
     assert summary(replace(nothing, inconclusive="fail")) == "1 INCONCLUSIVE: exit 5, inconclusive"

@@ -137,7 +137,8 @@ def meaning(outcome: Outcome) -> str:
     """`regression, or a case broken`: what the exit code says."""
     forgiven = outcome.inconclusive == "pass"
     if forgiven and outcome.exit_code == UNTIMED:
-        return "nothing was timed"
+        timed = any(f.metric == "time" and f.change.ratio is not None for v in outcome.verdicts for f in v.findings)
+        return "slower by more than the limit, over too few pairs" if timed else "nothing was timed"
     passed = ", inconclusive counts as pass" if forgiven else ""
     nothing = outcome.exit_code == NO_BASELINE and not any(v.word == "MISSING" for v in outcome.verdicts)
     if outcome.itself and outcome.exit_code == 1:
