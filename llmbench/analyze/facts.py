@@ -149,6 +149,7 @@ def _warnings(run: Run, flagged: Mapping[str, int]) -> Iterable[str]:
         "processes_differ": "processes whose intervals do not overlap",
         "apart": "no interleaving with the rest of their point, so drift is in their speed-ups",
         "unchecked": "no check of their outputs",
+        "skipped_steps": "updates that loss scaling skipped for an overflow, so that they learned less",
     }
     for name, text in texts.items():
         if flagged.get(name):

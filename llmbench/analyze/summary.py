@@ -19,7 +19,7 @@ from llmbench.suite.suite import Suite
 
 FlagName = Literal[
     "noisy", "few_samples", "throttled", "host_bound", "drift", "autocorrelated", "modes", "processes_differ", "apart",
-    "unchecked",
+    "unchecked", "skipped_steps",
 ]  # fmt: skip
 SAMPLE_FLAGS: tuple[FlagName, ...] = ("throttled", "host_bound")  # those that are counted by samples
 
@@ -28,7 +28,8 @@ class Flag(NamedTuple):
     """Something that weakens a number; `share` is the share of samples that it touches, or the size of what it says.
 
     Of `noisy` the half-width, of `drift` the change over the run and of `modes` their distance, as shares of the
-    median; of `autocorrelated` the coefficient; of `processes_differ` the spread of the processes.
+    median; of `autocorrelated` the coefficient; of `processes_differ` the spread of the processes; of
+    `skipped_steps` how many updates loss scaling skipped.
     """
 
     name: FlagName
@@ -264,6 +265,8 @@ def _flags(rows: Sequence[Row], times: Sequence[Row], time_s: Estimate, suite: S
         found.append(Flag("apart"))
     if any(r.check_kind in (None, "none") for r in rows):
         found.append(Flag("unchecked"))
+    if skipped := max((r.value or 0 for r in rows if r.metric == "skipped_steps"), default=0):
+        found.append(Flag("skipped_steps", skipped))
     return found
 
 

@@ -80,6 +80,8 @@ def show(summary: Summary, console: Console) -> None:
     if not points:
         _put(console, Text("\nNothing could be measured."))
     how = [*legend(summary, columns), *([letters_legend(summary.lines)] if layout.letters else [])]
+    if missing := [text for key, text in columns.headings.items() if key not in layout.widths]:
+        how.append(f"no room for {', '.join(missing)}: widen the terminal, or COLUMNS=200")
     for text in _tail(how if columns.headings else [], found, console):
         _put(console, text)
     chosen = choices(summary)

@@ -154,7 +154,7 @@ def _weak(line: Line) -> Iterator[tuple[str, float | None]]:
     """Each flag as a word, no two with the same first letter, and its share."""
     words = {
         "few_samples": "few samples", "host_bound": "host-bound", "autocorrelated": "correlated",
-        "processes_differ": "processes differ",
+        "processes_differ": "processes differ", "skipped_steps": "steps skipped",
     }  # fmt: skip
     for flag in line.flags:
         yield words.get(flag.name, flag.name), flag.share
@@ -166,6 +166,8 @@ def _size(word: str, share: float | None) -> str:
     """How large that is: `40%` as a rule, `+5%` a drift, `0.48` a correlation; `noisy` has its own column."""
     if not share or word == "noisy":
         return ""
+    if word == "steps skipped":
+        return f"{share:.0f}"
     return f"{share:.2f}" if word == "correlated" else f"{share:+.0%}" if word == "drift" else percent_text(share)
 
 

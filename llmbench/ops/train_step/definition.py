@@ -115,6 +115,7 @@ train_step: Op[TrainStepParams] = Op(
         Constraint("only_with", "cross_entropy", "loss", "sft"),
         Constraint("only_with", "autocast", "dtype", "float32"),
         Constraint("only_with", "loss_scale", "autocast", "float16"),
+        Constraint("not_with", "early_stop", "checkpointing", "none"),
     ),
     isolation="case",
     doc="A step of training a decoder: data, forward, backward, optimizer; what fits, and what is fastest.",
