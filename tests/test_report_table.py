@@ -84,6 +84,13 @@ def test_a_narrow_terminal_gives_up_the_interval_first():
     assert "[0.500, 0.500]" in wide
     assert "[0.500, 0.500]" not in narrow
     assert "0.500x" in narrow
+    assert "no room for" not in wide and "no room for 95 % CI" in " ".join(narrow.split()), "which is told"
+
+
+def test_updates_that_loss_scaling_skipped_stand_beside_the_time():
+    rows = [*timed(), make_row(cases_of(make_suite())[0], metric="skipped_steps", value=7.0)]
+    assert "steps skipped 7" in printed(rows, 200) and "steps skipped" not in printed(timed(), 200)
+    assert "1 case with updates that loss scaling skipped" in " ".join(printed(rows, 200).split())
 
 
 @pytest.mark.parametrize("status", WORST_FIRST[:-1])

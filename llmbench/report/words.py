@@ -152,12 +152,9 @@ def _is_weak(line: Line) -> bool:
 
 def _weak(line: Line) -> Iterator[tuple[str, float | None]]:
     """Each flag as a word, no two with the same first letter, and its share."""
-    words = {
-        "few_samples": "few samples", "host_bound": "host-bound", "autocorrelated": "correlated",
-        "processes_differ": "processes differ", "skipped_steps": "steps skipped",
-    }  # fmt: skip
+    words = {"host_bound": "host-bound", "autocorrelated": "correlated", "skipped_steps": "steps skipped"}
     for flag in line.flags:
-        yield words.get(flag.name, flag.name), flag.share
+        yield words.get(flag.name, flag.name.replace("_", " ")), flag.share
     if line.grad == "off" and line.phase != "infer":
         yield "grad off", None
 
@@ -166,9 +163,8 @@ def _size(word: str, share: float | None) -> str:
     """How large that is: `40%` as a rule, `+5%` a drift, `0.48` a correlation; `noisy` has its own column."""
     if not share or word == "noisy":
         return ""
-    if word == "steps skipped":
-        return f"{share:.0f}"
-    return f"{share:.2f}" if word == "correlated" else f"{share:+.0%}" if word == "drift" else percent_text(share)
+    forms = {"correlated": ".2f", "drift": "+.0%", "steps skipped": ".0f"}
+    return format(share, forms[word]) if word in forms else percent_text(share)
 
 
 def set_aside(summary: Summary) -> set[str]:
