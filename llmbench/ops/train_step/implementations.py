@@ -17,7 +17,8 @@ from llmbench.ops.train_step.params import TrainStepParams, recipe_of
 Key = str | tuple[str, str]
 LEARNED = 20  # steps after which the loss is told
 WARM = 1  # steps with marks before those that are timed
-QUADS = range(8, 25)  # of two steps whose parts are timed and two that no mark disturbs, as ABBA or BAAB
+TURNS = (False, True, True, False, True, False, False, True)  # of steps with marks and without, in an octet
+OCTETS = range(4, 9)  # of them, or the other way round
 STEADY = 0.01  # standard error of the ratio of the two, from which on there are quads enough: a look is for 3 %
 
 
@@ -93,10 +94,10 @@ class _Steps:
     def _parts(self) -> dict[Key, float]:
         """Seconds of each part, the median over steps, and their sum over steps that no mark disturbs.
 
-        The device is waited for between parts. Steps with marks and without take turns in quads: how long they take may
-        alternate, as blocks of memory come and go, and the machine may drift. There are more quads where their ratios
-        differ by more, which is no look at their middle: on a CPU with neighbours 8 of them put 12 % of medians off by
-        more than 3 %, these none of 24 cases.
+        The device is waited for between parts. Steps with marks and without take turns in octets. Every fourth step has
+        the same data and how long steps take may alternate, as blocks of memory come and go: in an octet both kinds are
+        at each of four places once, and a drift cancels. There are more octets where their ratios differ by more, which
+        is no look at their middle: on a CPU with neighbours 32 steps put 12 % of medians off by more than 3 %.
         """
         assert self._step is not None
         clock, chance = PartClock(self._device), Random(SEED)
@@ -105,10 +106,10 @@ class _Steps:
         for _ in range(WARM):
             self._one(clock.mark)
             clock.take()
-        while len(ratios) < QUADS.start or (len(ratios) < QUADS[-1] and _standard_error(ratios) > STEADY):
+        while len(ratios) < OCTETS.start or (len(ratios) < OCTETS[-1] and _standard_error(ratios) > STEADY):
             whole_s = 0.0
-            first = chance.random() < 0.5
-            for is_marked in (first, not first, not first, first):
+            swapped = chance.random() < 0.5
+            for is_marked in (turn != swapped for turn in TURNS):
                 begin = perf_counter()
                 self._one(*([clock.mark] if is_marked else []))
                 if is_marked:
@@ -116,7 +117,7 @@ class _Steps:
                 else:
                     _wait_for(self._device)
                     whole_s += perf_counter() - begin
-            ratios.append(sum(sum(s.values()) for s in spent[-2:]) / whole_s)
+            ratios.append(sum(sum(s.values()) for s in spent[-len(TURNS) // 2 :]) / whole_s)
         found: dict[Key, float] = {("time", part): median(s.get(part, 0.0) for s in spent) for part in PARTS}
         return found | {"parts_over_step": median(ratios)}
 
