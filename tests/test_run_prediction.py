@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_skipped_with_both_sizes_and_can_be_run_all_the_sam
         ("known", r, c): "skipped" if r == 4 else "ok" for r in (1, 2, 4) for c in (1, 2)
     }
     why = found["known", 4, 1][1]
-    assert why is not None and why.startswith("predicted 1073741824.0 GiB, device has ")
+    assert why is not None and why.startswith("predicted 1.07e+09 GiB, device has ")
     assert "--ignore-prediction" in why
     values = [r.value for r in read_run(needy / done["folder"]).rows if r.metric == "predicted_peak_memory"]
     assert values == [2.0**20] * 4
@@ -113,6 +113,19 @@ def test_a_plan_tells_what_cases_need_without_running_them(needy: Path, llmbench
         impl, rows = by_impl[case_id]
         wanted = (rows * 2.0**20, None) if impl == "known" else (None, "nobody knows")
         assert (told["memory_bytes"], told["why"]) == wanted
+
+
+def test_a_limit_of_the_suite_stands_for_a_card_that_is_elsewhere(needy: Path, llmbench: Any) -> None:
+    suite = (needy / "needy.yaml").read_text().replace("measure: {", "measure: {memory_limit: 3MiB, ")
+    (needy / "needy.yaml").write_text(suite)
+    said = llmbench("plan", "needy.yaml", "--predict", rc=0).stdout
+    assert "peak memory predicted for 6 of 12 cases; 2 need more than the 0.00293 GiB of measure.memory_limit" in said
+    assert said.count("  too large") == 2
+    args = ("--only", "impl=known", "--only", "rows=4")
+    done = json.loads(llmbench("run", "needy.yaml", *args, "--json", rc=0).stdout)
+    found = statuses(needy / done["folder"])
+    assert {status for status, _ in found.values()} == {"skipped"} and len(found) == 2
+    assert (found["known", 4, 1][1] or "").startswith("predicted 0.00391 GiB, memory_limit is 0.00293 GiB")
 
 
 def test_an_op_that_cannot_say_stops_nobody(needy: Path, llmbench: Any) -> None:

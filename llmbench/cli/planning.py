@@ -71,7 +71,8 @@ def print_plan(order: Order, *, as_json: bool, predict: bool = False) -> None:
         "plugins": list(order.suite.plugins), "estimated_wall_s": round(wall_s, 1),
         "cases": sum(len(p.cases) for p in points), "units": [to_plain(u) for u in units],
     }  # fmt: skip
-    foreseen = predictions_of(document, order.suite_path.parent) if predict else Predictions()
+    limit = order.suite.measure.memory_limit
+    foreseen = predictions_of(document, order.suite_path.parent, memory_limit=limit) if predict else Predictions()
     if as_json:
         told = {"predictions": foreseen.cases, "device_memory_bytes": foreseen.device_memory_bytes} if predict else {}
         print(json.dumps({**document, **told}))

@@ -34,12 +34,15 @@ def predicted(case: Case, op: Op, impl: Impl) -> Predicted:  # type: ignore[type
     return Predicted(why=told, flop=cost.flop) if isinstance(told, str) else Predicted(told, flop=cost.flop)
 
 
-def why_too_large(found: Predicted, device: torch.device) -> str | None:
-    """Why the case cannot run on the device, or None: `predicted 93.1 GiB, device has 79.6 GiB`."""
-    has = total_memory_bytes(device)
+def why_too_large(found: Predicted, device: torch.device, *, limit_bytes: int | None = None) -> str | None:
+    """Why the case cannot run on the device, or within `measure.memory_limit`, or None: `predicted 93.1 GiB, device has
+    79.6 GiB`."""
+    has, whose = total_memory_bytes(device), "device has"
+    if limit_bytes is not None and limit_bytes < has:
+        has, whose = limit_bytes, "memory_limit is"
     if found.memory_bytes is None or found.memory_bytes <= has:
         return None
-    return f"predicted {found.memory_bytes / GIB:.1f} GiB, device has {has / GIB:.1f} GiB (--ignore-prediction runs it)"
+    return f"predicted {found.memory_bytes / GIB:.3g} GiB, {whose} {has / GIB:.3g} GiB (--ignore-prediction runs it)"
 
 
 def predictions(units: Sequence[Unit]) -> dict[str, Predicted]:

@@ -129,7 +129,9 @@ def prepare_case(case: Case, unit: Unit, bench: Bench, problems: dict[str, Probl
     if reason is not None:
         return replace(record, status="unavailable", why=reason)
     foreseen = predicted(case, op, impl)
-    reason = None if unit.ignore_prediction else why_too_large(foreseen, bench.device)
+    reason = (
+        None if unit.ignore_prediction else why_too_large(foreseen, bench.device, limit_bytes=unit.measure.memory_limit)
+    )
     if reason is not None:
         return replace(record, status="skipped", why=reason)
     if foreseen.memory_bytes is not None:
