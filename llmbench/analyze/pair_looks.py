@@ -102,14 +102,14 @@ def confirm(suite: Suite, first: Screened) -> tuple[list[Stage], Shift | None]:
 
 def _affordable(suite: Suite, flagged: Ints, first: Screened) -> Ints:
     """The flagged cases, or where the budget does not suffice for a verdict on all of them those that it does suffice
-    for: slower before faster, those first that are the furthest beyond their limit, in standard errors; one at least.
+    for: slower before faster, those first that are surely the furthest beyond their limit; one at least.
     By the screen and the clock alone, so that fresh pairs are as fresh as ever.
     """
     least = suite.rule.confirm_least
     if not len(flagged) or suite.room([suite.keys[i] for i in flagged.tolist()]) >= least:
         return flagged
-    m, direction = first.stage.moments.of(flagged), first.direction[flagged]
-    beyond = (direction * m.mean - suite.bounds[flagged]) / np.sqrt(first.stage.spread.variance[flagged] / m.n + TINY)
+    direction, mean = first.direction[flagged], first.stage.moments.mean[flagged]
+    beyond = direction * mean - first.stage.to_limit[flagged] - suite.bounds[flagged]
     surest = flagged[np.lexsort((-beyond, -direction))]
     keys = [suite.keys[i] for i in surest.tolist()]
     suite.short.append("confirm")

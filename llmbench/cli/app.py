@@ -21,7 +21,7 @@ COMMANDS = {
     "init": "Write a commented suite to start from.",
     "list": "List ops, implementations, suites or metrics.",
     "plan": "Show the cases of a suite and how long they will take.",
-    "schema": "Print the JSON Schema of suites or dashboards, for editors, or of what a gate prints as JSON.",
+    "schema": "Print the JSON Schema of suites, dashboards or gates.",
     "doctor": "Tell what is on this machine, what is missing and why.",
     "audit": "Judge llmbench itself, beside the tools that people use.",
     "worker": "Describe or measure in this very process, without a parent.",
