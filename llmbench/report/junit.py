@@ -1,7 +1,6 @@
 """What a gate found as JUnit XML, for the test tab of a CI: a test case a case, its verdict as failure or error.
 
-Fits the strict schema of Ant's JUnit task (every attribute, suites numbered) and Jenkins' lenient one alike, but that
-a time that nobody measured is left out, which Ant's has no word for.
+Fits the strict schema of Ant's JUnit task (every attribute, suites numbered) and Jenkins' lenient one alike.
 """
 
 import xml.etree.ElementTree as ET
@@ -17,9 +16,9 @@ ERRORS: frozenset[Word] = frozenset({"ENV_ERROR", "MISSING", "INCONCLUSIVE"})
 SKIPPED: frozenset[Word] = frozenset({"NEW", "NO_RESULT"})
 
 
-def render(outcome: Outcome, *, case_s: Mapping[str, float] | None = None, whole_s: float | None = None) -> str:
-    """The whole file, ending in a newline. `case_s`: the seconds that each case was measured, by its id, and `whole_s`
-    those of the gate; what is not known is left out."""
+def render(outcome: Outcome, *, case_s: Mapping[str, float] | None = None, whole_s: float = 0.0) -> str:
+    """The whole file, ending in a newline. `case_s`: the seconds that this gate measured each case, by its id, and
+    `whole_s` those of the gate; without them 0, as one that judges what was measured before takes no time of a case."""
     head = outcome.head
     tags = [_tag(outcome, v) for v in outcome.verdicts]
     counts = {name: str(tags.count(tag)) for name, tag in (("failures", "failure"), ("errors", "error"))}
@@ -28,13 +27,13 @@ def render(outcome: Outcome, *, case_s: Mapping[str, float] | None = None, whole
     suite = ET.SubElement(root, "testsuite", {
         "name": _named(f"llmbench gate {head.suite}"), "package": "llmbench.gate", "id": "0",
         "timestamp": head.started[:19], "hostname": _named(head.host or "localhost"),
-        "skipped": str(tags.count("skipped")), **_time(whole_s), **totals,
+        "skipped": str(tags.count("skipped")), "time": f"{whole_s:.3f}", **totals,
     })  # fmt: skip
     properties = ET.SubElement(suite, "properties")
     for name, value in _properties(outcome).items():
         ET.SubElement(properties, "property", {"name": name, "value": one_line(value)})
     for verdict, tag in zip(outcome.verdicts, tags, strict=True):
-        _testcase(suite, head.suite, verdict, tag, (case_s or {}).get(verdict.case_id or ""))
+        _testcase(suite, head.suite, verdict, tag, (case_s or {}).get(verdict.case_id or "", 0.0))
     told = [f"{v.word} {v.label}: {v.reason}" for v, tag in zip(outcome.verdicts, tags, strict=True) if tag is None]
     ET.SubElement(suite, "system-out").text = "\n".join(map(one_line, [*told, summary(outcome)]))
     ET.SubElement(suite, "system-err").text = "\n".join(map(one_line, outcome.warnings))
@@ -42,9 +41,9 @@ def render(outcome: Outcome, *, case_s: Mapping[str, float] | None = None, whole
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _testcase(suite: ET.Element, name: str, verdict: Verdict, tag: str | None, seconds: float | None) -> None:
+def _testcase(suite: ET.Element, name: str, verdict: Verdict, tag: str | None, seconds: float) -> None:
     case = ET.SubElement(suite, "testcase", {
-        "name": _named(verdict.label), "classname": _named(f"llmbench.{name}"), **_time(seconds),
+        "name": _named(verdict.label), "classname": _named(f"llmbench.{name}"), "time": f"{seconds:.3f}",
     })  # fmt: skip
     if tag is None:
         return
@@ -71,10 +70,6 @@ def _properties(outcome: Outcome) -> dict[str, str]:
         **{f"limit_{name}": f"{limit:g}" for name, limit in outcome.limits.items()},
     }  # fmt: skip
     return {name: value for name, value in known.items() if value is not None}
-
-
-def _time(seconds: float | None) -> dict[str, str]:
-    return {} if seconds is None else {"time": f"{seconds:.3f}"}
 
 
 def _named(text: str) -> str:
