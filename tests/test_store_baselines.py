@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from example_runs import STEADY, make_suite, stored_run
@@ -44,6 +45,20 @@ def run(tmp_path: Path) -> Callable[..., Path]:
 
 def add(store: Store, folder: Path) -> str:
     return store.add(folder, by="me@here", why=None).id
+
+
+def test_arrow_is_given_no_file_object_of_python(
+    url: str, run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+    real = pq.ParquetFile
+    monkeypatch.setattr(pq, "ParquetFile", lambda source: given.append(source) or real(source))
+    folders = [run() for _ in range(3)]
+    store = open_store(url)
+    for folder in folders:
+        add(store, folder)
+    assert isinstance(read_past(store, read_evidence(folders[-1])), Past)
+    assert len(given) > 6 and all(isinstance(source, (Path, pa.BufferReader)) for source in given)
 
 
 def test_what_is_added_comes_back_without_raw_samples(url: str, run: Callable[..., Path]) -> None:

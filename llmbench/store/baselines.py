@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 from uuid import uuid4
 
 import pyarrow as pa
@@ -86,9 +85,9 @@ class Store:
     def evidence(self, entry: Entry) -> Evidence:
         """The run of an entry, without raw samples. Raises: RunError where it is damaged."""
         name = f"{entry.folder}/{entry.id}.parquet"
-        with self.place.open(name) as file:
-            header = _header(file, f"{self.url}/{name}")
-            table = read_records(file, header, name=f"{self.url}/{name}")
+        content = self.place.read(name)
+        header = _header(content, f"{self.url}/{name}")
+        table = read_records(pa.BufferReader(content), header, name=f"{self.url}/{name}")
         return evidence_of(Path(name), Manifest(header, True, {}), table, name=f"{self.url}/{name}")
 
     def _write_run(self, folder: Path, event: Event, *, by: str, why: str | None) -> Entry:
@@ -131,8 +130,8 @@ class Store:
     def _entry(self, name: str) -> Entry:
         path = f"{self.url}/{name}"
         try:
-            with self.place.open(name) as file:
-                text = file.read() if name.endswith(".json") else _metadata(file, path)[ENTRY_KEY.encode()]
+            content = self.place.read(name)
+            text = content if name.endswith(".json") else _metadata(content, path)[ENTRY_KEY.encode()]
             body = json.loads(text)
             if body.get("schema") != SCHEMA:
                 raise RunError(f"{path}: schema {body.get('schema')!r}, this llmbench reads {SCHEMA!r}")
@@ -249,15 +248,15 @@ def _parquet(table: pa.Table, header: Header, entry: Entry) -> bytes:
     return bytes(whole.getvalue().to_pybytes())
 
 
-def _metadata(file: IO[bytes], path: str) -> dict[bytes, bytes]:
+def _metadata(content: bytes, path: str) -> dict[bytes, bytes]:
     try:
-        return pq.ParquetFile(file).schema_arrow.metadata or {}
+        return pq.ParquetFile(pa.BufferReader(content)).schema_arrow.metadata or {}
     except (OSError, pa.ArrowException) as e:
         raise RunError(f"{path}: not readable as an entry: {e}") from e
 
 
-def _header(file: IO[bytes], path: str) -> Header:
+def _header(content: bytes, path: str) -> Header:
     try:
-        return from_plain(Header, json.loads(_metadata(file, path)[b"llmbench"]))
+        return from_plain(Header, json.loads(_metadata(content, path)[b"llmbench"]))
     except (ValueError, KeyError) as e:
         raise RunError(f"{path}: its header is damaged: {e}") from e

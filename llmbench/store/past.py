@@ -78,8 +78,7 @@ def _read(store: Store, segment: Segment, runs: tuple[Entry, ...], head: Evidenc
 def _levels_in(store: Store, entry: Entry) -> Levels:
     name = f"{entry.folder}/{entry.id}.parquet"
     try:
-        with store.place.open(name) as file:
-            table = pq.ParquetFile(file).read(columns=list(_COLUMNS))
+        table = pq.ParquetFile(pa.BufferReader(store.place.read(name))).read(columns=list(_COLUMNS))
         return _levels(zip(*(table.column(c).to_pylist() for c in _COLUMNS), strict=True))
     except (OSError, KeyError, pa.ArrowException) as e:
         raise RunError(f"{store.url}/{name}: not readable as records: {e}") from e

@@ -4,9 +4,8 @@ import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 from uuid import uuid4
 
 from llmbench.errors import LlmbenchError, MachineError, UsageError
@@ -28,8 +27,8 @@ class Place(Protocol):
     def names(self, under: str = "") -> list[str]:
         """Every file below that folder, sorted; none where there is no such folder."""
 
-    def open(self, name: str) -> IO[bytes]:
-        """The file, to be read from any position."""
+    def read(self, name: str) -> bytes:
+        """A file, whole."""
 
     def write(self, name: str, content: bytes) -> None:
         """Writes a file that is not there yet."""
@@ -66,10 +65,10 @@ class Folder:
             files = [p for p in (self._root / under).rglob("*") if p.is_file()]
         return sorted(p.relative_to(self._root).as_posix() for p in files if p.suffix != PARTIAL)
 
-    def open(self, name: str) -> IO[bytes]:
+    def read(self, name: str) -> bytes:
         """Raises: UsageError where it cannot be read."""
         with _told(f"{self.url}/{name}", "read"):
-            return (self._root / name).open("rb")
+            return (self._root / name).read_bytes()
 
     def write(self, name: str, content: bytes) -> None:
         """On disk when this returns. Raises: UsageError where it cannot be written."""
@@ -119,13 +118,10 @@ class Remote:
         names = (name.removeprefix(self._root).lstrip("/") for name in found)
         return sorted(name for name in names if not name.endswith(PARTIAL))
 
-    def open(self, name: str) -> IO[bytes]:
-        """The whole of it at once, so that whoever reads it on meets no error of the library behind the scheme.
-
-        Raises: MachineError where it cannot be read.
-        """
+    def read(self, name: str) -> bytes:
+        """Raises: MachineError where it cannot be read."""
         with _reached(f"{self.url}/{name}", "read"):
-            return BytesIO(self._files.cat_file(self._path(name)))
+            return bytes(self._files.cat_file(self._path(name)))
 
     def write(self, name: str, content: bytes) -> None:
         """In a transaction: nobody sees half of it. Raises: MachineError where it cannot be written."""

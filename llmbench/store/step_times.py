@@ -20,7 +20,7 @@ def read_step_times(path: Path) -> list[NDArray[np.float64]]:
     Raises: RunError for a file that is none, has no list column `step_s`, or not two such runs.
     """
     try:
-        column = pq.read_table(path, columns=[COLUMN]).column(COLUMN)
+        column = pq.ParquetFile(path).read(columns=[COLUMN]).column(COLUMN)
     except (OSError, KeyError, pa.ArrowException) as e:
         raise RunError(f"{path}: no parquet file with a column {COLUMN!r}: {e}") from None
     if not pa.types.is_list(column.type) or not pa.types.is_floating(column.type.value_type):
