@@ -18,8 +18,8 @@ Key = str | tuple[str, str]
 LEARNED = 20  # steps after which the loss is told
 WARM = 1  # steps with marks before those that are timed
 TURNS = (False, True, True, False, True, False, False, True)  # of steps with marks and without, in an octet
-OCTETS = range(4, 9)  # of them, or the other way round
-STEADY = 0.01  # standard error of the ratio of the two, from which on there are octets enough: a look is for 3 %
+OCTETS = range(4, 13)  # of them, or the other way round
+STEADY = 0.009  # standard error of the ratio of the two, from which on there are octets enough: a look is for 3 %
 
 
 class _Steps:
