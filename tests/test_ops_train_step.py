@@ -63,6 +63,7 @@ def test_steps_that_loss_scaling_skips_are_told_and_leave_the_first_losses_right
     told = fn.figures()
     assert told["skipped_steps"] >= 1, "gradients times 2^24 are above the largest float16"
     assert told["loss_scale_after"] == 2.0 ** (24 - told["skipped_steps"]), "each one halved it"
+    assert told["peak_memory", "optimizer"] >= 2 * told["peak_memory", "parameters"], "of steps that update"
     calm = build(train_step.impls["eager"], replace(p, loss_scale=1.0), device="cpu")
     calm(SEED)
     told = calm.figures()

@@ -63,6 +63,21 @@ def test_the_document_holds_every_line_in_si():
     assert (flex["status"], flex["why"], flex["time"]) == ("error", HOSTILE, None)
 
 
+def test_json_and_csv_hold_what_an_op_tells_and_parts_of_time_and_memory():
+    told = [("time", None, 3.0), ("time", "forward", 1.0), ("peak_memory", "gradients", 8.0), ("loss_after", None, 5.5)]
+    rows = [
+        make_row(metric=metric, part=part, value=value + process, process=process)
+        for process in range(3)
+        for metric, part, value in [*told, ("launches", "aten::mm", 7.0)]
+    ]
+    summary = summarise(make_run(rows))
+    (line,) = json.loads(document.render(summary))["lines"]
+    assert line["further"] == {"time_forward": 2.0, "peak_memory_gradients": 9.0, "loss_after": 6.5}
+    (cells,) = stdlib_csv.DictReader(io.StringIO(csv.render(summary)))
+    assert (cells["time_forward"], cells["peak_memory_gradients"], cells["loss_after"]) == ("2.0", "9.0", "6.5")
+    assert "launches_aten::mm" not in cells
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_json_and_csv_never_hold_nan(value):
     rows = [make_row(status="wrong", metric="max_error", value=value)]

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from llmbench.analyze.derive import Rates, derive
 from llmbench.analyze.facts import Facts, facts_of, varying
+from llmbench.analyze.further import further
 from llmbench.analyze.limits import named_facts, noise_limit
 from llmbench.analyze.shape import shape_of
 from llmbench.analyze.stats import Estimate, Ratio, estimate, paired_ratio
@@ -71,6 +72,7 @@ class Line:
     grad: str | None
     check_kind: str | None
     config: str | None  # what autotuning, or the implementation, chose
+    further: dict[str, float]  # parts of time and memory, and what the op tells: as `analyze.further` names them
     flags: tuple[Flag, ...]
     best: bool = False  # has the least time of its point, or cannot be told from it, where there are several
 
@@ -214,6 +216,7 @@ def _line(
         grad=_said([r.grad for r in rows]),
         check_kind=_said([r.check_kind for r in rows]),
         config=_said([r.config for r in rows]),
+        further=further(rows) if status == "ok" else {},
         flags=tuple(_flags(rows, times, time_s, suite)) if time_s is not None else (),
     )
 

@@ -1,6 +1,7 @@
 """A training step as it is measured: eager, and compiled."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import pi, sqrt
 from random import Random
 from statistics import median
@@ -9,7 +10,7 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from llmbench.kernels.training import PARTS, TrainingStep, measured_memory
+from llmbench.kernels.training import PARTS, Recipe, TrainingStep, measured_memory
 from llmbench.ops.gemm import multiplied_as
 from llmbench.ops.train_step.definition import CHECKED, SEED, train_step
 from llmbench.ops.train_step.params import TrainStepParams, recipe_of
@@ -58,12 +59,13 @@ class _Steps:
         self.reset()
         if self._recipe.compiled:
             return found
-        memory = measured_memory(self._made)
+        scale = found.get("loss_scale_after", self._recipe.loss_scale)  # at which no update is left out
+        memory = measured_memory(lambda: self._made(replace(self._recipe, loss_scale=scale)))
         found |= {("peak_memory", kind): float(size) for kind, size in memory.parts.items()}
         return found | {"activation_memory": float(memory.working)}
 
-    def _made(self) -> TrainingStep:
-        return TrainingStep(self._recipe, device=self._device, seed=self._seed)
+    def _made(self, recipe: Recipe | None = None) -> TrainingStep:
+        return TrainingStep(recipe or self._recipe, device=self._device, seed=self._seed)
 
     def _one(self, *mark: Callable[..., object]) -> Tensor:
         assert self._step is not None
