@@ -11,7 +11,7 @@ from llmbench.kernels.attention import naive_attention, tiled_attention
 from llmbench.kernels.losses import chunked_linear_cross_entropy
 from llmbench.kernels.model import ModelConfig
 from llmbench.kernels.training import STAGES, Recipe, TrainingStep, measured_memory, predict
-from llmbench.kernels.training.prediction import KINDS
+from llmbench.kernels.training.prediction import KINDS, LINEAR_TO
 from llmbench.measure.memory import peak_memory
 
 CPU = torch.device("cpu")
@@ -97,6 +97,8 @@ MEMORY = {
     "checkpointed": replace(PLAIN, checkpointing="full"),
     "selective": replace(PLAIN, checkpointing="selective"),
     "accumulated": replace(PLAIN, accumulation=3, rows=2),
+    "many": replace(PLAIN, accumulation=LINEAR_TO + 3, rows=2),
+    "many_pairs": replace(with_stage("dpo"), accumulation=LINEAR_TO + 3, rows=1),
     "autocast": replace(PLAIN, autocast=torch.bfloat16),
     "scaled": replace(PLAIN, autocast=torch.float16),
     "half": replace(PLAIN, dtype=torch.bfloat16),
@@ -122,9 +124,10 @@ def test_predicted_memory_is_what_a_step_takes(name: str) -> None:
     for memory in (predicted, seen):
         assert sum(memory.parts.values()) == memory.peak and set(memory.parts) == set(KINDS)
     params = sum(p.nbytes for p in TrainingStep(recipe, device=CPU).model.parameters())
-    assert predicted.parts["parameters"] >= params * (2 if name == "dpo" else 1)
+    assert predicted.parts["parameters"] >= params * (2 if recipe.stage == "dpo" else 1)
     assert predicted.parts["optimizer"] >= params * (1 if name == "lion" else 2)
     assert abs(predicted.peak - seen.peak) < 0.01 * seen.peak
+    assert abs(predicted.working - seen.working) < 0.01 * seen.working
 
 
 def test_checkpointing_and_lion_need_less_and_a_compiled_step_is_not_predicted() -> None:

@@ -1,4 +1,4 @@
-"""What a case has beside the numbers that every report shows: parts of its time and memory, and all that its op tells."""
+"""What a case has beside the numbers of every report: parts of its time and memory, and all that its op tells."""
 
 from collections.abc import Sequence
 from statistics import median

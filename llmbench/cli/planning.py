@@ -1,6 +1,7 @@
 """From the words of a command line to what is to be measured, and that as a plan for people or machines."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +73,9 @@ def print_plan(order: Order, *, as_json: bool, predict: bool = False) -> None:
         "cases": sum(len(p.cases) for p in points), "units": [to_plain(u) for u in units],
     }  # fmt: skip
     limit = order.suite.measure.memory_limit
-    foreseen = predictions_of(document, order.suite_path.parent, memory_limit=limit) if predict else Predictions()
+    foreseen = Predictions()
+    if predict:
+        foreseen = predictions_of(document, order.suite_path.parent, memory_limit=limit, hear=_predicted)
     if as_json:
         told = {"predictions": foreseen.cases, "device_memory_bytes": foreseen.device_memory_bytes} if predict else {}
         print(json.dumps({**document, **told}))
@@ -93,3 +96,7 @@ def print_plan(order: Order, *, as_json: bool, predict: bool = False) -> None:
     )
     if predict:
         console.print(foreseen.summary(order.suite.device))
+
+
+def _predicted(how_far: str) -> None:
+    print(f"llmbench: predicted {how_far}", file=sys.stderr, flush=True)

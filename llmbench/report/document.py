@@ -14,8 +14,9 @@ SCHEMA = "llmbench.report/1"
 def document(summary: Summary) -> dict[str, object]:
     """`{schema, run: the facts, lines: one a case}`, ready for `json.dumps(allow_nan=False)`.
 
-    A line has the fields of `Line`, its rates and its flags; `further` has what `analyze.further` tells by name. `best` is true for every case that has the least time of
-    its point or cannot be told from it, so several of a point may have it.
+    A line has the fields of `Line`, its rates and its flags; `further` has what `analyze.further` tells by name. `best`
+    is true for every case that has the least time of its point or cannot be told from it, so several of a point may
+    have it.
     """
     lines = [_line(line) for line in summary.lines]
     return {"schema": SCHEMA, "run": finite(to_plain(summary.facts)), "lines": lines}

@@ -1,6 +1,7 @@
 """What the cases of a plan will need: asked of a worker, and told in words."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -53,11 +54,17 @@ class Predictions:
         return "\n".join([*lines, *(f"not known: {why}" for why in reasons)])
 
 
-def predictions_of(plan: dict[str, Any], plugin_path: Path, *, memory_limit: int | None = None) -> Predictions:
-    """By a worker, which imports torch and computes on tensors without data. Raises: MachineError, UsageError."""
+def predictions_of(
+    plan: dict[str, Any], plugin_path: Path, *, memory_limit: int | None = None,
+    hear: Callable[[str], object] | None = None,
+) -> Predictions:  # fmt: skip
+    """By a worker, which imports torch and computes on tensors without data; `hear` is told how far it is.
+
+    Raises: MachineError, UsageError.
+    """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "plan.json"
         path.write_text(json.dumps(plan))
-        answer = ask_worker("predict", str(path), "--path", str(plugin_path))
+        answer = ask_worker("predict", str(path), "--path", str(plugin_path), hear=hear)
     assert isinstance(answer, dict)
     return Predictions(answer["cases"], answer["device_memory_bytes"], memory_limit)

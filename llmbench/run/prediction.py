@@ -1,6 +1,6 @@
 """What cases will need, before they are run: in a worker, so that the parent stays without torch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -45,7 +45,11 @@ def why_too_large(found: Predicted, device: torch.device, *, limit_bytes: int | 
     return f"predicted {found.memory_bytes / GIB:.3g} GiB, {whose} {has / GIB:.3g} GiB (--ignore-prediction runs it)"
 
 
-def predictions(units: Sequence[Unit]) -> dict[str, Predicted]:
-    """Case id -> what is predicted, of every case that is not skipped."""
+def predictions(units: Sequence[Unit], *, tell: Callable[[int, int], object]) -> dict[str, Predicted]:
+    """Case id -> what is predicted, of every case that is not skipped; `tell` hears how many are, of how many."""
     cases = {case.case_id: case for unit in units for case in unit.cases if case.skip is None}
-    return {key: predicted(case, OPS[case.op], OPS[case.op].impls[case.impl]) for key, case in cases.items()}
+    found: dict[str, Predicted] = {}
+    for case_id, case in cases.items():
+        found[case_id] = predicted(case, OPS[case.op], OPS[case.op].impls[case.impl])
+        tell(len(found), len(cases))
+    return found

@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 try:
@@ -33,6 +34,7 @@ from llmbench.machine import simulated
 from llmbench.machine.probe import describe_device, probe, versions
 from llmbench.ops.registry import catalog, load_plugins
 from llmbench.run.arguments import parse
+from llmbench.run.ask import PROGRESS
 from llmbench.run.ceiling_worker import reached
 from llmbench.run.limits import limit_memory, total_memory_bytes
 from llmbench.run.paired.keeper import Keeper
@@ -44,6 +46,7 @@ PLAN_SCHEMA = "llmbench.plan/1"
 CATALOG_SCHEMA = "llmbench.catalog/1"
 CEILINGS_SCHEMA = "llmbench.ceilings/1"
 PREDICTIONS_SCHEMA = "llmbench.predictions/1"
+PROGRESS_EVERY_S = 5.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Say = Callable[[StageName, str | None], None]  # which stage of which case begins
@@ -172,11 +175,24 @@ def _predict(args: argparse.Namespace) -> dict[str, Any]:
     load_plugins([*plan.get("plugins", []), *args.plugin])
     units = [from_plain(Unit, u) for u in plan["units"]]
     _take_threads(units)
-    cases = {case_id: found._asdict() for case_id, found in predictions(units).items()}
+    cases = {case_id: found._asdict() for case_id, found in predictions(units, tell=_progress()).items()}
     device = str(plan["device"])
     here = device == "cpu" or (device.startswith("cuda") and torch.cuda.is_available())
     has = total_memory_bytes(torch.device(device)) if here else None
     return {"schema": PREDICTIONS_SCHEMA, "device_memory_bytes": has, "cases": cases}
+
+
+def _progress() -> Callable[[int, int], None]:
+    """Says on stderr how far it is, now and then."""
+    said_s = monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal said_s
+        if monotonic() - said_s >= PROGRESS_EVERY_S:
+            said_s = monotonic()
+            print(f"{PROGRESS}{done}/{total} cases", file=sys.stderr, flush=True)
+
+    return tell
 
 
 def _cases(args: argparse.Namespace) -> int:

@@ -93,7 +93,12 @@ def predicted_memory(p: TrainStepParams, impl: str) -> float | str:
         stand_in = replace(stand_in, cross_entropy="chunked")
     if p.optimizer.endswith("triton"):
         stand_in = replace(stand_in, optimizer="adamw_fused" if p.optimizer == "adamw_triton" else "lion_foreach")
-    return float(predict(recipe_of(stand_in, device=torch.device("cpu")), seed=SEED).peak)
+    return _predicted_peak(stand_in)
+
+
+@lru_cache(maxsize=256)  # several cases may have one stand-in, and a large model takes seconds
+def _predicted_peak(p: TrainStepParams) -> float:
+    return float(predict(recipe_of(p, device=torch.device("cpu")), seed=SEED).peak)
 
 
 train_step: Op[TrainStepParams] = Op(
