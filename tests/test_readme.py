@@ -1,4 +1,4 @@
-"""The README's examples run as they stand."""
+"""The examples of the README and of docs/training.md run as they stand."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from llmbench.kernels.device import interprets
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 LANGUAGE_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
-BLOCKS = LANGUAGE_BLOCK.findall(README)
+BLOCKS = LANGUAGE_BLOCK.findall(README + (ROOT / "docs/training.md").read_text())
 
 
 def block(language: str, starts: str) -> str:
@@ -52,6 +52,16 @@ def test_the_op_runs(llmbench: Callable[..., object], tmp_path: Path) -> None:
     assert said["counts"] == {"ok": 4}
 
 
+def test_a_step_with_attention_of_ones_own_runs(llmbench: Callable[..., object], tmp_path: Path) -> None:
+    (tmp_path / "my_steps.py").write_text(block("python", "# my_steps.py"))
+    (tmp_path / "my_steps.yaml").write_text(block("yaml", "# my_steps.yaml"))
+    said = json.loads(llmbench("run", "./my_steps.yaml", "--json").stdout)  # type: ignore[attr-defined]
+    assert said["counts"] == {"ok": 4}
+    told = llmbench("plan", "./my_steps.yaml", "--predict").stdout  # type: ignore[attr-defined]
+    assert "peak memory predicted for 2 of 4 cases" in told
+    assert "not known: of the eager step alone, and this is my_attention" in told
+
+
 def test_the_kernels_are_called_as_the_readme_says() -> None:
     if not interprets():
         pytest.skip("a GPU is here: tests/gpu runs the kernels on it")
@@ -77,7 +87,7 @@ def test_every_command_of_the_readme_has_its_options(command: str, llmbench: Cal
         assert option in told
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/gate.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/gate.md", "docs/training.md"])
 def test_every_file_that_a_page_links_is_there(page: str) -> None:
     path = ROOT / page
     links = [link for link in re.findall(r"\]\(([^)]+)\)", path.read_text()) if not link.startswith("http")]

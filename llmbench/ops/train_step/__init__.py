@@ -3,5 +3,6 @@
 from llmbench.ops.train_step import implementations
 from llmbench.ops.train_step.definition import train_step
 from llmbench.ops.train_step.params import TrainStepParams, recipe_of
+from llmbench.ops.train_step.steps import Steps
 
-__all__ = ["TrainStepParams", "implementations", "recipe_of", "train_step"]
+__all__ = ["Steps", "TrainStepParams", "implementations", "recipe_of", "train_step"]

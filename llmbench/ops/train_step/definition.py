@@ -84,8 +84,10 @@ def predicted_memory(p: TrainStepParams, impl: str) -> float | str:
     As a CPU would hold them, whatever the device: attention that needs a GPU stands as SDPA's flash kernel, which holds
     as much, and so do fused kernels as their eager forms.
     """
-    if impl != "eager":
+    if impl == "compiled":
         return "torch.compile decides what is kept and fused: only running it tells"
+    if impl != "eager":
+        return f"of the eager step alone, and this is {impl}"
     stand_in = p
     if attention.impls[p.attention].why_unavailable("fwd_bwd", device_type="cpu"):
         stand_in = replace(stand_in, attention="sdpa_flash")

@@ -75,12 +75,14 @@ def config_of(p: TrainStepParams) -> ModelConfig:
     return config.with_score_head() if p.loss == "reward" else config
 
 
-def recipe_of(p: TrainStepParams, *, device: torch.device, compiled: bool = False) -> Recipe:
+def recipe_of(p: TrainStepParams, *, device: torch.device | None = None, compiled: bool = False) -> Recipe:
     """What the parameters ask, with attention and cross entropy by the implementations of those ops.
 
+    `device` None is the one that set-up has as torch's default.
     Raises: Unavailable where one of them cannot serve the case on this device.
     """
     config = config_of(p)
+    device = torch.empty(0).device if device is None else device
     return Recipe(
         config=config,
         attention=_attention(p, config, device),

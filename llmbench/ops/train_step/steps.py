@@ -1,0 +1,158 @@
+"""Steps of training as they are measured: by a recipe, the same losses first, and passes of their own for all else."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from math import pi, sqrt
+from random import Random
+from statistics import median
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from llmbench.kernels.training import PARTS, Recipe, TrainingStep, measured_memory
+from llmbench.ops.gemm import multiplied_as
+from llmbench.ops.train_step.definition import CHECKED, SEED
+from llmbench.ops.train_step.params import TrainStepParams
+
+Key = str | tuple[str, str]
+LEARNED = 20  # steps after which the loss is told
+WARM = 1  # steps with marks before those that are timed
+TURNS = (False, True, True, False, True, False, False, True)  # of steps with marks and without, in an octet
+OCTETS = range(4, 13)  # of them, or the other way round
+STEADY = 0.009  # standard error of the ratio of the two, from which on there are octets enough: a look is for 3 %
+
+
+class Steps:
+    """Steps of one model. A call makes one and gives the losses of the first ones; `reset` forgets the model.
+
+    The first call builds the model and makes all of those steps, so that what an optimizer keeps is there: the memory
+    of that call is the memory of training. An implementation of `train_step` is these steps by its `recipe`, which
+    `recipe_of` gives and `dataclasses.replace` changes.
+    """
+
+    def __init__(self, p: TrainStepParams, recipe: Recipe) -> None:
+        self._p, self._recipe = p, recipe
+        self._device = torch.empty(0).device  # that of set-up
+        self._step: TrainingStep | None = None
+        self._first: list[Tensor] = []
+        self._seed = SEED
+
+    def __call__(self, seed: Tensor) -> Tensor:
+        if self._step is None:
+            self._seed = int(seed.item())
+            self._step = self._made()
+            self._first = [self._kept().float() for _ in range(CHECKED)]
+        else:
+            self._one()
+        return torch.stack(self._first)
+
+    def reset(self) -> None:
+        """The next call begins anew."""
+        self._step, self._first = None, []
+
+    def figures(self) -> Mapping[Key, float]:
+        """From passes of their own, begun anew: parts of the time, loss after some steps, parts of the memory."""
+        self._step = self._made()
+        found = self._learned()
+        found |= self._parts()
+        self.reset()
+        if self._recipe.compiled:
+            return found
+        scale = found.get("loss_scale_after", self._recipe.loss_scale)  # at which no update is left out
+        memory = measured_memory(lambda: self._made(replace(self._recipe, loss_scale=scale)))
+        found |= {("peak_memory", kind): float(size) for kind, size in memory.parts.items()}
+        return found | {"activation_memory": float(memory.working)}
+
+    def _made(self, recipe: Recipe | None = None) -> TrainingStep:
+        return TrainingStep(recipe or self._recipe, device=self._device, seed=self._seed)
+
+    def _one(self, *mark: Callable[..., object]) -> Tensor:
+        assert self._step is not None
+        with multiplied_as(self._p.matmul):
+            return self._step(*mark)
+
+    def _kept(self) -> Tensor:
+        """The loss of a step that is not skipped: one whose scaled gradients overflow is made again, at a lower scale.
+
+        So the first losses are those of a reference that scales nothing. What is not finite even unscaled stays.
+        """
+        assert self._step is not None
+        while True:
+            skipped, loss, scaler = self._step.skipped, self._one(), self._step.scaler
+            if self._step.skipped == skipped or not loss.isfinite() or (scaler is not None and scaler.scale < 1):
+                return loss
+            self._step.steps -= 1
+
+    def _learned(self) -> dict[Key, float]:
+        """The loss of the last of the first steps, and what loss scaling did in them."""
+        assert self._step is not None
+        losses = [self._one() for _ in range(LEARNED)]
+        found: dict[Key, float] = {"loss_after": float(losses[-1].item())}
+        if self._step.scaler is not None:
+            found |= {"skipped_steps": self._step.skipped, "loss_scale_after": self._step.scaler.scale}
+        return found
+
+    def _parts(self) -> dict[Key, float]:
+        """Seconds of each part, the median over steps, and their sum over steps that no mark disturbs.
+
+        The device is waited for between parts. Steps with marks and without take turns in octets. Every fourth step has
+        the same data and how long steps take may alternate, as blocks of memory come and go: in an octet both kinds are
+        at each of four places once, and a drift cancels. There are more octets where their ratios differ by more, which
+        is no look at their middle: on a CPU with neighbours 32 steps put 12 % of medians off by more than 3 %.
+        """
+        assert self._step is not None
+        clock, chance = PartClock(self._device), Random(SEED)
+        spent: list[dict[str, float]] = []
+        ratios: list[float] = []
+        for _ in range(WARM):
+            self._one(clock.mark)
+            clock.take()
+        while len(ratios) < OCTETS.start or (len(ratios) < OCTETS[-1] and _standard_error(ratios) > STEADY):
+            whole_s = 0.0
+            swapped = chance.random() < 0.5
+            for is_marked in (turn != swapped for turn in TURNS):
+                begin = perf_counter()
+                self._one(*([clock.mark] if is_marked else []))
+                if is_marked:
+                    spent.append(clock.take())
+                else:
+                    _wait_for(self._device)
+                    whole_s += perf_counter() - begin
+            ratios.append(sum(sum(s.values()) for s in spent[-len(TURNS) // 2 :]) / whole_s)
+        found: dict[Key, float] = {("time", part): median(s.get(part, 0.0) for s in spent) for part in PARTS}
+        return found | {"parts_over_step": median(ratios)}
+
+
+def _standard_error(ratios: Sequence[float]) -> float:
+    """Of the median, as a share of it, if they were normal: by their median absolute deviation."""
+    middle = median(ratios)
+    return sqrt(pi / 2) * 1.4826 * median(abs(ratio - middle) for ratio in ratios) / (middle * sqrt(len(ratios)))
+
+
+class PartClock:
+    """Wall time of the parts of a step."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._spent: dict[str, float] = {}
+        self._part: str | None = None
+        self._since = 0.0
+
+    def mark(self, part: str | None) -> None:
+        """A part begins; None: the step is over."""
+        _wait_for(self._device)
+        now = perf_counter()
+        if self._part is not None:
+            self._spent[self._part] = self._spent.get(self._part, 0.0) + now - self._since
+        self._part, self._since = part, now
+
+    def take(self) -> dict[str, float]:
+        """What the last step's parts took."""
+        spent, self._spent = self._spent, {}
+        return spent
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
