@@ -1,7 +1,9 @@
 """Training steps: accumulation, stages, loss scaling, and memory known before a step is run."""
 
+import re
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -128,6 +130,23 @@ def test_predicted_memory_is_what_a_step_takes(name: str) -> None:
     assert predicted.parts["optimizer"] >= params * (1 if name == "lion" else 2)
     assert abs(predicted.peak - seen.peak) < 0.01 * seen.peak
     assert abs(predicted.working - seen.working) < 0.01 * seen.working
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"rows": 0}, "rows is 0, wanted at least 1"),
+        ({"seq_len": 1}, "seq_len is 1, wanted at least 2"),
+        ({"accumulation": 0}, "accumulation is 0, wanted at least 1"),
+        ({"clip": 0.0}, "clip is 0.0, wanted more than 0; inf clips nothing"),
+        ({"stage": "sfft"}, "stage 'sfft' is none of sft, reward, dpo, orpo, ppo"),
+        ({"optimizer": "adam"}, "optimizer 'adam' is none of adamw_for_loop, "),
+        ({"checkpointing": "ful"}, "checkpointing 'ful' is none of none, full, every_K, sqrt, selective"),
+    ],
+)
+def test_a_recipe_says_what_is_wrong_with_it(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        replace(PLAIN, **given)
 
 
 def test_checkpointing_and_lion_need_less_and_a_compiled_step_is_not_predicted() -> None:

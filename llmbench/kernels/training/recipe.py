@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 
 from llmbench.kernels.losses import linear_cross_entropy
-from llmbench.kernels.model import Attention, ModelConfig
+from llmbench.kernels.model import Attention, ModelConfig, segments
 from llmbench.kernels.optim import FusedAdamW, FusedLion, Lion
 
 StageName = Literal["sft", "reward", "dpo", "orpo", "ppo"]
@@ -39,6 +39,7 @@ class Recipe:
     `rows` sequences (or pairs of them, in stages that compare two) make a micro-batch, `accumulation` micro-batches a
     step. Parameters are stored in `dtype`; products run in `autocast` where that is not None, in float16 with dynamic
     loss scaling that starts at `loss_scale`. `clip` is the largest norm of all gradients together.
+    Raises: ValueError for a number, a name or a policy that there is not.
     """
 
     config: ModelConfig
@@ -58,6 +59,18 @@ class Recipe:
     weight_decay: float = 0.1
     clip: float = 1.0
     compiled: bool = False
+
+    def __post_init__(self) -> None:
+        least = {"rows": (self.rows, 1), "seq_len": (self.seq_len, 2), "accumulation": (self.accumulation, 1)}
+        for name, (seen, wanted) in least.items():
+            if seen < wanted:
+                raise ValueError(f"{name} is {seen}, wanted at least {wanted}")
+        if not self.clip > 0:
+            raise ValueError(f"clip is {self.clip}, wanted more than 0; inf clips nothing")
+        for name, text, known in (("stage", self.stage, STAGES), ("optimizer", self.optimizer, OPTIMIZERS)):
+            if text not in known:
+                raise ValueError(f"{name} {text!r} is none of {', '.join(known)}")
+        segments(self.checkpointing, self.config.layers)
 
     @property
     def pairs(self) -> bool:
