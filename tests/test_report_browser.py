@@ -1,6 +1,7 @@
 """The page in Chromium: it draws, asks no network, filters, fits its screen, and can be used from a keyboard."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,17 @@ def test_facets_that_are_left_fill_the_panel_and_are_titled(show: Open, browser:
     tick(browser, "bwd")
     assert browser.execute_script(f"return {layout}.xaxis2.title.text") == "seq_len"
     assert browser.execute_script(f"return {layout}.annotations.length") == 2
+
+
+@pytest.mark.parametrize("lines", [1, 2, 3])
+def test_the_legend_stands_above_the_titles_of_facets(show: Open, browser: Any, lines: int) -> None:
+    panel = made.sweep()
+    titles = [{**a, "text": "<br>".join([a["text"]] * lines)} for a in panel.layout["annotations"]]
+    show([replace(panel, layout={**panel.layout, "annotations": titles})])
+    edges = "[...document.querySelectorAll('#rate ' + arguments[0])].map(e => e.getBoundingClientRect()[arguments[1]])"
+    (bottom,) = browser.execute_script(f"return {edges}", ".legend .scrollbox", "bottom")
+    tops = browser.execute_script(f"return {edges}", ".annotation-text", "top")
+    assert len(tops) >= 4 and bottom <= min(tops) + 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -12,14 +12,15 @@ from llmbench.report.drawn import Drawn, Trace
 Theme = Literal["light", "dark"]
 
 # Okabe and Ito 2008 without yellow and black, which vanish on one of the papers, with four hues of Tol 2021 between.
-# The dark row has the same hues, lighter. Against their paper the light ones are at least 3:1, which is what WCAG 2.2
-# (1.4.11) asks of graphics, the dark ones at least 6:1; text in a plot has the colour of ink.
+# The dark row has the same hues, lighter, but tan for wine, which would be a second pink. Against their paper the light
+# ones are at least 3:1, which is what WCAG 2.2 (1.4.11) asks of graphics, the dark ones at least 6:1; text in a plot
+# has the colour of ink.
 SERIES: dict[Theme, tuple[str, ...]] = {
     "light": (
         "#0072b2", "#d55e00", "#009e73", "#b5508f", "#b97d00", "#3a97d4", "#882255", "#6b7a00", "#5b4fc4", "#6a7280",
     ),
     "dark": (
-        "#4ba3e3", "#ff8a4c", "#2fc79a", "#e592c5", "#f0b53c", "#9ad4f5", "#d9779f", "#bfc94a", "#a79bff", "#a7b0bb",
+        "#4ba3e3", "#ff8a4c", "#2fc79a", "#e592c5", "#f0b53c", "#9ad4f5", "#cf9f7a", "#bfc94a", "#a79bff", "#a7b0bb",
     ),
 }  # fmt: skip
 PAPER: dict[Theme, dict[str, str]] = {

@@ -38,7 +38,8 @@ def figure_of(panel: Drawn, series: list[str]) -> dict[str, Any]:
     data = [plottable(styled(trace, series)) for trace in panel.traces]
     names = {t.get("legendgroup") or t.get("name") for t in data if t.get("showlegend") is not False and t.get("name")}
     rows = -(-sum(len(str(n)) * 7 + 46 for n in names) // WIDTH_PX) if len(names) > 1 else 0
-    top = 34 + 20 * rows + 20
+    titles = [a["text"] for a in panel.layout.get("annotations", ()) if a.get("yanchor") == "bottom" and a["y"] >= 1]
+    top = 40 + 20 * rows + 14 * max((title.count("<br>") + 1 for title in titles), default=1)
     layout = {
         "legend": {
             "orientation": "h",

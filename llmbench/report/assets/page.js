@@ -87,7 +87,8 @@
     layout.height = panel.height;
     layout.autosize = true;
     arrange(layout, panel.traces.map(t => t.data), traces, narrow.matches && !printing && !exporting);
-    const above = (layout.annotations ?? []).some(note => note.y >= 1 && note.yanchor === "bottom") ? 20 : 4; // titles of facets
+    const titles = (layout.annotations ?? []).filter(note => note.y >= 1 && note.yanchor === "bottom"); // of facets
+    const above = titles.length ? 6 + 14 * Math.max(...titles.map(note => note.text.split("<br>").length)) : 4;
     const rows = legendRows(traces, printing ? PRINT_WIDTH : exporting ? EXPORT.width : panel.plot.clientWidth || 800);
     layout.margin = {t: above + (rows && 20 * rows + 8), ...layout.margin};
     if (rows) {
