@@ -1,6 +1,7 @@
 """Training steps: accumulation, stages, loss scaling, and memory known before a step is run."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from llmbench.kernels.attention import naive_attention, tiled_attention
 from llmbench.kernels.losses import chunked_linear_cross_entropy
 from llmbench.kernels.model import ModelConfig
 from llmbench.kernels.training import STAGES, Recipe, TrainingStep, measured_memory, predict
-from llmbench.kernels.training.prediction import KINDS, LINEAR_TO
+from llmbench.kernels.training.prediction import KINDS, LINEAR_TO, _predict
 from llmbench.measure.memory import peak_memory
 
 CPU = torch.device("cpu")
@@ -37,22 +38,31 @@ def gradients(recipe: Recipe, step: TrainingStep | None = None) -> list[Tensor]:
     return found
 
 
-def test_accumulated_micro_batches_equal_the_whole_batch_though_their_tokens_are_unequal() -> None:
-    wide = replace(PLAIN, dtype=torch.float64, rows=2, accumulation=4)
+@pytest.mark.parametrize("stage", ["sft", "reward", "dpo"])
+def test_accumulated_micro_batches_equal_the_whole_batch_though_their_tokens_are_unequal(stage: str) -> None:
+    wide = with_stage(stage, replace(PLAIN, dtype=torch.float64, rows=2, accumulation=4))
     parts = TrainingStep(wide, device=CPU)
     given = parts.data()
     shares = [g.share for g in given]
-    assert sum(shares) == pytest.approx(1) and len(set(shares)) > 1
+    assert sum(shares) == pytest.approx(1)
 
     whole = TrainingStep(replace(wide, rows=8, accumulation=1), device=CPU)
-    batch = type(given[0].batch)(*(torch.cat(t) for t in zip(*(g.batch for g in given), strict=True)))
+    batch = type(given[0].batch)(*(_together(t, wide.pairs) for t in zip(*(g.batch for g in given), strict=True)))
     whole._drawn = lambda step: [given[0]._replace(batch=batch, share=1.0)]
     means = TrainingStep(wide, device=CPU)
     means._drawn = lambda step: [g._replace(share=1 / 4) for g in given]
     wanted, found, wrong = (gradients(wide, s) for s in (whole, parts, means))
     scale = max(float(g.abs().max()) for g in wanted)
     assert max(float((a - b).abs().max()) for a, b in zip(wanted, found, strict=True)) < 1e-12 * scale
-    assert max(float((a - b).abs().max()) for a, b in zip(wanted, wrong, strict=True)) > 1e-6 * scale
+    if stage == "sft":
+        assert len(set(shares)) > 1
+        assert max(float((a - b).abs().max()) for a, b in zip(wanted, wrong, strict=True)) > 1e-6 * scale
+
+
+def _together(parts: Sequence[Tensor], pairs: bool) -> Tensor:
+    """Of all micro-batches; where they hold pairs, all that were chosen come before all that were rejected."""
+    halves = zip(*(part.chunk(2) for part in parts), strict=True) if pairs else [parts]
+    return torch.cat([torch.cat(half) for half in halves])
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -130,6 +140,7 @@ def test_predicted_memory_is_what_a_step_takes(name: str) -> None:
     assert predicted.parts["optimizer"] >= params * (1 if name == "lion" else 2)
     assert abs(predicted.peak - seen.peak) < 0.01 * seen.peak
     assert abs(predicted.working - seen.working) < 0.01 * seen.working
+    assert predicted == _predict(recipe, recipe.accumulation, seed=0), "the line through two and three is exact"
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,27 @@
 """The op train_step: its losses against a reference, what it says of itself, and what it refuses."""
 
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from llmbench.kernels.device import interprets
+from llmbench.kernels.losses import fused_cross_entropy
 from llmbench.kernels.model import forward_flops
 from llmbench.kernels.precision import LossScaler
-from llmbench.kernels.training import OPTIMIZERS, STAGES
+from llmbench.kernels.training import OPTIMIZERS, STAGES, TrainingStep, measured_memory
 from llmbench.measure.check import judge
 from llmbench.ops import OPS, train_step
 from llmbench.ops.op import Unavailable
 from llmbench.ops.oracle import expected
 from llmbench.ops.train_step import TrainStepParams
-from llmbench.ops.train_step.params import OptimizerName, config_of
+from llmbench.ops.train_step.definition import flop_of
+from llmbench.ops.train_step.params import OptimizerName, config_of, recipe_of
 from llmbench.ops.work import build
 from llmbench.report.dashboard_names import ALL_METRICS
 from llmbench.store.query import read_run
@@ -136,6 +141,41 @@ def test_a_compiled_step_is_not_predicted_and_kernels_of_a_gpu_are() -> None:
     assert float(train_step.predicted_memory(gpu, "eager")) > 1e6
     with pytest.raises(Unavailable, match="attention triton_flash"):
         build(train_step.impls["eager"], gpu, device="cpu")
+
+
+@pytest.mark.skipif(not interprets(), reason="a GPU is here: its kernels take no tensors of a CPU")
+@pytest.mark.parametrize("optimizer", ["lion_triton", "adamw_triton"])
+@pytest.mark.parametrize("cross_entropy", ["triton_fused", "eager"])
+def test_what_stands_for_a_kernel_of_a_gpu_holds_as_much(
+    optimizer: Any, cross_entropy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules["llmbench.kernels.losses.cross_entropy"]  # a function of that name hides it
+    # The interpreter copies what a kernel is given, which counts: here the kernels of the loss do nothing.
+    monkeypatch.setattr(module, "losses_of", lambda logits, labels: (logits.new_zeros(len(labels)),) * 2)
+    monkeypatch.setattr(module, "write_gradient", lambda *given: None)
+
+    def fused(hidden_TE: torch.Tensor, weight_VE: torch.Tensor, labels_T: torch.Tensor) -> torch.Tensor:
+        return fused_cross_entropy(hidden_TE @ weight_VE.T, labels_T)
+
+    p = replace(SMALL, micro_batch=8, seq_len=64, optimizer=optimizer)
+    recipe = recipe_of(p, device=torch.device("cpu"))
+    if cross_entropy == "triton_fused":
+        recipe = replace(recipe, cross_entropy=fused)
+    seen = measured_memory(lambda: TrainingStep(recipe, device=torch.device("cpu"))).peak
+    assert train_step.predicted_memory(replace(p, cross_entropy=cross_entropy), "eager") == pytest.approx(
+        seen, rel=0.02
+    )
+
+
+@pytest.mark.parametrize("policy", ["none", "full", "selective"])
+@pytest.mark.parametrize("loss", ["sft", "dpo", "orpo"])
+def test_flop_of_a_step_is_what_torch_counts(loss: Any, policy: Any) -> None:
+    p = replace(SMALL, loss=loss, checkpointing=policy, seq_len=64)
+    step = TrainingStep(recipe_of(p, device=torch.device("cpu")), device=torch.device("cpu"))
+    with FlopCounterMode(display=False) as counter:
+        step()
+    added_in_place = 0 if loss == "sft" else forward_flops(config_of(p), batch=p.rows, seq_len=p.seq_len).head
+    assert flop_of(p, recomputed=True, attention="naive") == counter.get_total_flops() + added_in_place
 
 
 def test_cost_and_figures() -> None:

@@ -106,7 +106,7 @@ def eager_compiled(p: CrossEntropyParams) -> Loss:
 
 @op.impl("triton_fused", needs=["triton_gpu"])
 def triton_fused(p: CrossEntropyParams) -> Loss:
-    """Our fused kernel, gradient in place of projected logits. Source: llmbench.kernels.losses.cross_entropy."""
+    """Our fused kernel on logits that are projected as a whole. Source: llmbench.kernels.losses.cross_entropy."""
     if not p.hidden:
         return fused_cross_entropy  # given logits stay as they are
     return lambda hidden, weight, labels: fused_cross_entropy(hidden @ weight.T, labels)

@@ -46,8 +46,8 @@ def _cells(line: Line) -> Iterator[tuple[str, object]]:
     yield from {"max_error": _number(line.max_error), "rel_error": _number(line.rel_error)}.items()
     for name in ("n", "processes", "stop_reason", "timer", "order", "grad", "check_kind", "config", "best"):
         yield name, getattr(line, name)
-    yield from ((name, _number(value)) for name, value in line.further.items())
     yield "flags", " ".join(f.name for f in line.flags)
+    yield from ((name, _number(value)) for name, value in line.further.items())
 
 
 def _estimate(name: str, found: Estimate | None) -> Iterator[tuple[str, object]]:

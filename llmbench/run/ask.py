@@ -4,13 +4,16 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import Thread
 
 from llmbench.errors import MachineError, UsageError
 from llmbench.run.local import worker_environment
 
 SHOWN = 1500  # characters of what a worker wrote that are shown when it fails
+LAST_WORDS_S = 1.0
 PROGRESS = "progress: "  # how a line begins with which a worker says how far it is
 
 
@@ -48,31 +51,31 @@ def _run(
     hear: Callable[[str], object] | None,
 ) -> "subprocess.CompletedProcess[str]":
     """As `subprocess.run`, but that lines of progress are told as they come, and are not part of what was said."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as child:
-        answers: list[str] = []
+    with (
+        TemporaryFile() as answer,
+        subprocess.Popen(command, stdout=answer, stderr=subprocess.PIPE, env=environment) as child,
+    ):
         said: list[str] = []
-
-        def read() -> None:
-            assert child.stdout is not None
-            answers.append(child.stdout.read())
 
         def listen() -> None:
             assert child.stderr is not None
-            for line in child.stderr:
+            for raw in child.stderr:
+                line = raw.decode(errors="replace")
                 if not line.startswith(PROGRESS):
                     said.append(line)
                 elif hear is not None:
-                    hear(line.removeprefix(PROGRESS).strip())
+                    with suppress(OSError):  # nobody listens any more
+                        hear(line.removeprefix(PROGRESS).strip())
 
-        readers = [Thread(target=read), Thread(target=listen)]
-        for reader in readers:
-            reader.start()
+        listener = Thread(target=listen, daemon=True)
+        listener.start()
         try:
             child.wait(timeout_s)
         except BaseException:
             child.kill()
             raise
         finally:
-            for reader in readers:
-                reader.join()
-    return subprocess.CompletedProcess(command, child.returncode, "".join(answers), "".join(said))
+            listener.join(LAST_WORDS_S)  # processes that a worker started may hold its stderr on and on
+        answer.seek(0)
+        text = answer.read().decode(errors="replace")
+    return subprocess.CompletedProcess(command, child.returncode, text, "".join(said))

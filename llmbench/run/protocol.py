@@ -38,6 +38,8 @@ StageName = Literal[
     "recheck",
 ]
 
+REFERENCE = "inputs and oracle"  # how `why` begins where these failed, and not the implementation
+
 
 @dataclass(frozen=True)
 class Unit:

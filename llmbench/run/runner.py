@@ -11,7 +11,7 @@ from llmbench.run.listener import Listener
 from llmbench.run.local import LocalWorker, WorkerDied
 from llmbench.run.lock import DeviceLock
 from llmbench.run.oom import KillCounter
-from llmbench.run.protocol import Found, Hello, Stage, Telemetry, Unit, UnitDone, Watched
+from llmbench.run.protocol import REFERENCE, Found, Hello, Stage, Telemetry, Unit, UnitDone, Watched
 from llmbench.store.record import Record, Status
 from llmbench.store.sentinels import Look
 from llmbench.suite.case import Case, needs_as_much
@@ -205,7 +205,7 @@ class Runner:
         return True
 
     def _found(self, unit: Unit, case: Case, record: Record) -> None:
-        if record.status == "oom":
+        if record.status == "oom" and not (record.why or "").startswith(REFERENCE):
             self.lost.append(case)
         self.journal.record(unit.key, record)
         self.listener.found(case, record)

@@ -32,7 +32,7 @@ from llmbench.run.ledger import Ledger
 from llmbench.run.prediction import predicted, why_too_large
 from llmbench.run.prepared import Prepared, Problem, make_problem, prepare
 from llmbench.run.probes import observe
-from llmbench.run.protocol import Found, Message, StageName, Unit, UnitDone
+from llmbench.run.protocol import REFERENCE, Found, Message, StageName, Unit, UnitDone
 from llmbench.run.protocol import Telemetry as Rows
 from llmbench.run.targets import Cache, cold_plan, in_graphs, target_of
 from llmbench.run.telemetry import Telemetry
@@ -146,7 +146,7 @@ def prepare_case(case: Case, unit: Unit, bench: Bench, problems: dict[str, Probl
         return _check_first_call(prepare(case, op, impl, problems[key], record, bench.device), unit, bench)
     except Exception as e:
         if key not in problems:
-            return failure(record, e, bench.device, during="inputs and oracle")
+            return failure(record, e, bench.device, during=REFERENCE)
         problems[key].restore()  # what it changed before it failed is not the next one's fault
         return failure(record, e, bench.device)
 

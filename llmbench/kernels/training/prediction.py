@@ -21,7 +21,7 @@ Kind = Literal["parameters", "gradients", "optimizer", "activations", "other"]
 KINDS: tuple[Kind, ...] = ("parameters", "gradients", "optimizer", "activations", "other")
 MADE_IN: dict[Part, Kind] = {"data": "activations", "forward": "activations", "backward": "other", "optimizer": "other"}
 STEPS = 2  # the first makes what an optimizer keeps, the second has it from the start
-LINEAR_TO = 5  # micro-batches; from the second one on each adds as much, so that of more only two and three are tried
+LINEAR_TO = 5  # micro-batches; from the second on each adds as much, its tokens: of more, two and three are tried
 
 
 @dataclass(frozen=True)
@@ -94,19 +94,16 @@ def predict(recipe: Recipe, *, seed: int = 0) -> Memory:
     """
     if recipe.compiled:
         raise ValueError("torch.compile decides what is kept and fused: only running it tells")
-    if recipe.accumulation <= LINEAR_TO:
+    if recipe.accumulation <= LINEAR_TO or recipe.stage == "ppo":  # which keeps more with every step, for a while
         return _predict(recipe, recipe.accumulation, seed=seed)
     two, three = (_predict(recipe, few, seed=seed) for few in (2, 3))
     return two.further(three, recipe.accumulation - 2)
 
 
 def _predict(recipe: Recipe, micro_batches: int, *, seed: int) -> Memory:
-    """With that many micro-batches in the second step, and one in the first, which an optimizer's state comes from.
-
-    Of what PPO keeps of each micro-batch that it has met, a few bytes a token, some is not counted so.
-    """
+    """With that many micro-batches in each step."""
     draw = Data(recipe, seed=seed)  # before tensors are fake: lengths are data
-    known = [draw(0)[:1], *(draw(step)[:micro_batches] for step in range(1, STEPS))]
+    known = [draw(step)[:micro_batches] for step in range(STEPS)]
     with FakeTensorMode() as fake, Allocations() as allocations:
         step = TrainingStep(
             recipe, device=torch.device("cpu"), seed=seed, drawn=known.__getitem__, place=fake.from_tensor

@@ -28,10 +28,14 @@ class Given(NamedTuple):
 class Stage(Protocol):
     """A stage: `loss` is the mean over what counts in a micro-batch."""
 
-    def loss(self, model: Decoder, given: Given) -> Tensor: ...
-
     models: list[nn.Module]
     """Models beside the one that learns, which are in memory too."""
+
+    def before(self, model: Decoder, given: Given) -> Rollout | None:
+        """What the loss asks of the model as it was when the micro-batch was first met."""
+        return None
+
+    def loss(self, model: Decoder, given: Given, before: Rollout | None) -> Tensor: ...
 
 
 def make_stage(recipe: Recipe, model: Decoder) -> Stage:
@@ -51,7 +55,7 @@ def counts(batch: Batch, recipe: Recipe) -> int:
     return recipe.rows if recipe.pairs else int((batch.labels != IGNORE).sum())
 
 
-class Sft:
+class Sft(Stage):
     """Cross entropy of the next token."""
 
     models: list[nn.Module] = []  # noqa: RUF012
@@ -59,12 +63,12 @@ class Sft:
     def __init__(self, recipe: Recipe, model: Decoder) -> None:
         self._cross_entropy = recipe.cross_entropy
 
-    def loss(self, model: Decoder, given: Given) -> Tensor:
+    def loss(self, model: Decoder, given: Given, before: Rollout | None) -> Tensor:
         hidden_TE = model(given.batch.tokens).flatten(0, 1)
         return self._cross_entropy(hidden_TE, model.head_weight, given.batch.labels.flatten())
 
 
-class Reward:
+class Reward(Stage):
     """A reward model: the score of the chosen completion above that of the rejected one, by Bradley and Terry."""
 
     models: list[nn.Module] = []  # noqa: RUF012
@@ -73,27 +77,27 @@ class Reward:
         if not recipe.config.score_head:
             raise ValueError("a reward model has a score head: config.with_score_head()")
 
-    def loss(self, model: Decoder, given: Given) -> Tensor:
+    def loss(self, model: Decoder, given: Given, before: Rollout | None) -> Tensor:
         last_BE = last_of(model(given.batch.tokens), given.batch.lengths)
         chosen_P, rejected_P = model.logits(last_BE).squeeze(-1).chunk(2)
         return reward_loss(chosen_P, rejected_P)
 
 
-class Dpo:
+class Dpo(Stage):
     """DPO: the policy against a frozen copy of how it began, which is computed in each step."""
 
     def __init__(self, recipe: Recipe, model: Decoder) -> None:
         self._reference = frozen_copy(recipe, model)
         self.models: list[nn.Module] = [self._reference]
 
-    def loss(self, model: Decoder, given: Given) -> Tensor:
+    def loss(self, model: Decoder, given: Given, before: Rollout | None) -> Tensor:
         with torch.no_grad():
             ref_chosen_P, ref_rejected_P = completion_logps(self._reference, given.batch)
         chosen_P, rejected_P = completion_logps(model, given.batch)
         return dpo_loss(chosen_P, rejected_P, ref_chosen_P, ref_rejected_P)
 
 
-class Orpo:
+class Orpo(Stage):
     """ORPO: cross entropy of the chosen completion and its odds against the rejected one; no reference."""
 
     models: list[nn.Module] = []  # noqa: RUF012
@@ -101,7 +105,7 @@ class Orpo:
     def __init__(self, recipe: Recipe, model: Decoder) -> None:
         pass
 
-    def loss(self, model: Decoder, given: Given) -> Tensor:
+    def loss(self, model: Decoder, given: Given, before: Rollout | None) -> Tensor:
         labels_BS = given.batch.labels
         logps_BS = token_logps(model, given.batch)
         chosen_P, rejected_P = sequence_logps(logps_BS, labels_BS, "mean").chunk(2)
@@ -109,11 +113,11 @@ class Orpo:
         return orpo_loss(chosen_P, rejected_P, nll_loss(logps_BS[:half], labels_BS[:half]))
 
 
-class Ppo:
-    """PPO on rollouts of the policy as it began, with a value head on its hidden states.
+class Ppo(Stage):
+    """PPO on rollouts of the policy as it was when a micro-batch was first met, with a value head on hidden states.
 
-    Sampling is not part of the step: completions are the corpus's, scores are drawn, log-probabilities and values of
-    the time of the rollout are computed when a micro-batch is first met.
+    Sampling is not part of the step: completions are the corpus's, scores evenly spaced, log-probabilities and values
+    those of the time of the rollout. The policy of the rollout is the reference too: its KL is computed, and 0.
     """
 
     def __init__(self, recipe: Recipe, model: Decoder) -> None:
@@ -125,7 +129,7 @@ class Ppo:
         self._rollouts: dict[int, Rollout] = {}
         self.models: list[nn.Module] = []
 
-    def loss(self, model: Decoder, given: Given) -> Tensor:
+    def before(self, model: Decoder, given: Given) -> Rollout:
         tokens_BS, labels_BS, _ = given.batch
         if given.number not in self._rollouts:
             with torch.no_grad():
@@ -134,9 +138,13 @@ class Ppo:
                 scores_B = torch.linspace(-1, 1, len(tokens_BS), device=tokens_BS.device)
                 values_BS = F.linear(hidden_BSE, self._value.weight).squeeze(-1).float()
             self._rollouts[given.number] = Rollout(labels_BS, logps_BS, values_BS, scores_B, logps_BS)
-        hidden_BSE = model(tokens_BS)
+        return self._rollouts[given.number]
+
+    def loss(self, model: Decoder, given: Given, before: Rollout | None) -> Tensor:
+        assert before is not None
+        hidden_BSE = model(given.batch.tokens)
         values_BS = F.linear(hidden_BSE, self._value.weight).squeeze(-1)
-        return ppo_loss(model.logits(hidden_BSE), values_BS, self._rollouts[given.number], kl="k3")
+        return ppo_loss(model.logits(hidden_BSE), values_BS, before, kl="k3")
 
 
 def completion_logps(model: Decoder, batch: Batch) -> tuple[Tensor, ...]:

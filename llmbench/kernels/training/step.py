@@ -78,8 +78,10 @@ class TrainingStep:
         mark("data")
         for given in self.data():
             mark("forward")
+            with self._autocast():  # apart: weights that it casts without gradients would be kept for the loss
+                before = self.stage.before(self.model, given)
             with self._autocast():
-                loss = self._loss(self.model, given) * given.share
+                loss = self._loss(self.model, given, before) * given.share
             mark("backward")
             torch.autograd.backward(loss if self.scaler is None else self.scaler.scaled(loss))
             losses.append(loss.detach())

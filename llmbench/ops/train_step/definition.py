@@ -8,19 +8,19 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from llmbench.kernels.model import model_flops, step_flops
-from llmbench.kernels.training import TrainingStep, predict
-from llmbench.ops.attention import attention
-from llmbench.ops.cross_entropy import op as cross_entropy
+from llmbench.kernels.model import forward_flops, step_flops
+from llmbench.kernels.model.flops import AttentionKind
+from llmbench.kernels.training import TrainingStep
 from llmbench.ops.op import Cost, Expected, Op
 from llmbench.ops.oracle import LOSS_TOLERANCE
 from llmbench.ops.registry import register
+from llmbench.ops.train_step.foresight import predicted_memory
 from llmbench.ops.train_step.params import OptimizerName, TrainStepParams, config_of, recipe_of
 from llmbench.suite.catalog import Constraint, Phase
 
 SEED = 0  # of weights and data
 CHECKED = 3  # losses of the first steps: the third hangs on two updates, and AdamW's first is Lion's
-LARGE = 50_000_000  # parameters from which the reference recomputes its activations, to fit beside what it judges
+LARGE = 50_000_000  # parameters from which the reference keeps neither activations nor all logits, to fit as well
 
 
 def inputs(p: TrainStepParams, generator: Generator) -> tuple[Tensor]:
@@ -39,8 +39,10 @@ def oracle(p: TrainStepParams, phase: Phase, inputs: Sequence[Tensor], douts: Se
     )
     plain = replace(
         p, attention="naive", cross_entropy="eager", dtype=wide, autocast="none", matmul="ieee", early_stop=True,
-        checkpointing="full" if config_of(p).num_params >= LARGE else "none", optimizer=_plain(p.optimizer),
+        checkpointing="none", optimizer=_plain(p.optimizer),
     )  # fmt: skip
+    if config_of(p).num_params >= LARGE:
+        plain = replace(plain, attention="tiled", cross_entropy="chunked", checkpointing="full")
     losses = _losses(plain, int(inputs[0].item()), device)
     tolerance = LOSS_TOLERANCE[torch.bfloat16 if p.matmul == "tf32" else computed]
     return [Expected("losses", losses, allowed=tolerance * losses.abs().max().item(), dtype=torch.float32)]
@@ -62,45 +64,28 @@ def cost(p: TrainStepParams, phase: Phase) -> Cost:
     """FLOP that the model asks (causal pairs exact, backward twice forward, nothing for recomputing): so its rate over
     the peak is the MFU of that convention. Tokens of a step, padding included."""
     tokens = p.rows * p.seq_len * p.accumulation
-    flop = model_flops(config_of(p), batch=p.rows * p.accumulation, seq_len=p.seq_len, convention="exact")
-    return Cost(flop, None, tokens)
+    return Cost(p.accumulation * flop_of(p, recomputed=False), None, tokens)
+
+
+def flop_of(p: TrainStepParams, *, recomputed: bool, attention: AttentionKind = "exact") -> int:
+    """Of a micro-batch forward and backward, DPO's frozen reference included; with what is computed again, or not."""
+    config = config_of(p)
+    policy = p.checkpointing if recomputed else "none"
+    forward = forward_flops(config, batch=p.rows, seq_len=p.seq_len, attention=attention)
+    found = step_flops(
+        config, batch=p.rows, seq_len=p.seq_len, policy=policy, early_stop=p.early_stop, attention=attention
+    ).total  # fmt: skip
+    if p.loss == "dpo":
+        found += forward.total
+    if recomputed and p.loss in ("dpo", "orpo"):
+        found += forward.head  # log-probabilities keep no logits
+    return found
 
 
 def figures(p: TrainStepParams) -> Mapping[str, float]:
     """Parameters of the model; FLOP with what checkpointing computes again, over those without: as `cost` counts."""
-    config = config_of(p)
-    asked, done = (
-        step_flops(
-            config, batch=p.rows, seq_len=p.seq_len, policy=policy, early_stop=p.early_stop, attention="exact"
-        )
-        for policy in ("none", p.checkpointing)
-    )  # fmt: skip
-    return {"model_params": config.num_params, "recomputed_flop": done.total / asked.total}
-
-
-def predicted_memory(p: TrainStepParams, impl: str) -> float | str:
-    """Bytes at the peak of two steps, by `predict`; eager ones only.
-
-    As a CPU would hold them, whatever the device: attention that needs a GPU stands as SDPA's flash kernel, which holds
-    as much, and so do fused kernels as their eager forms.
-    """
-    if impl == "compiled":
-        return "torch.compile decides what is kept and fused: only running it tells"
-    if impl != "eager":
-        return f"of the eager step alone, and this is {impl}"
-    stand_in = p
-    if attention.impls[p.attention].why_unavailable("fwd_bwd", device_type="cpu"):
-        stand_in = replace(stand_in, attention="sdpa_flash")
-    if cross_entropy.impls[p.cross_entropy].why_unavailable("fwd_bwd", device_type="cpu"):
-        stand_in = replace(stand_in, cross_entropy="chunked")
-    if p.optimizer.endswith("triton"):
-        stand_in = replace(stand_in, optimizer="adamw_fused" if p.optimizer == "adamw_triton" else "lion_foreach")
-    return _predicted_peak(stand_in)
-
-
-@lru_cache(maxsize=256)  # several cases may have one stand-in, and a large model takes seconds
-def _predicted_peak(p: TrainStepParams) -> float:
-    return float(predict(recipe_of(p, device=torch.device("cpu")), seed=SEED).peak)
+    asked, done = (flop_of(p, recomputed=recomputed) for recomputed in (False, True))
+    return {"model_params": config_of(p).num_params, "recomputed_flop": done / asked}
 
 
 train_step: Op[TrainStepParams] = Op(

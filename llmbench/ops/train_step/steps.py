@@ -53,6 +53,7 @@ class Steps:
 
     def figures(self) -> Mapping[Key, float]:
         """From passes of their own, begun anew: parts of the time, loss after some steps, parts of the memory."""
+        self.reset()  # or two models would be there at once
         self._step = self._made()
         found = self._learned()
         found |= self._parts()
