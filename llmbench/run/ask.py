@@ -1,6 +1,8 @@
 """A question to a worker, of this interpreter or another: a process that prints one JSON document and ends."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +15,6 @@ from llmbench.errors import MachineError, UsageError
 from llmbench.run.local import worker_environment
 
 SHOWN = 1500  # characters of what a worker wrote that are shown when it fails
-LAST_WORDS_S = 1.0
 PROGRESS = "progress: "  # how a line begins with which a worker says how far it is
 
 
@@ -53,7 +54,9 @@ def _run(
     """As `subprocess.run`, but that lines of progress are told as they come, and are not part of what was said."""
     with (
         TemporaryFile() as answer,
-        subprocess.Popen(command, stdout=answer, stderr=subprocess.PIPE, env=environment) as child,
+        subprocess.Popen(
+            command, stdout=answer, stderr=subprocess.PIPE, env=environment, start_new_session=True
+        ) as child,
     ):
         said: list[str] = []
 
@@ -71,11 +74,10 @@ def _run(
         listener.start()
         try:
             child.wait(timeout_s)
-        except BaseException:
-            child.kill()
-            raise
         finally:
-            listener.join(LAST_WORDS_S)  # processes that a worker started may hold its stderr on and on
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)  # and what it started, which may hold its stderr on and on
+            listener.join()
         answer.seek(0)
         text = answer.read().decode(errors="replace")
     return subprocess.CompletedProcess(command, child.returncode, text, "".join(said))
