@@ -2,12 +2,14 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from llmbench.kernels.device import interprets
@@ -19,7 +21,7 @@ from llmbench.measure.check import judge
 from llmbench.ops import OPS, train_step
 from llmbench.ops.op import Unavailable
 from llmbench.ops.oracle import expected
-from llmbench.ops.train_step import TrainStepParams
+from llmbench.ops.train_step import Steps, TrainStepParams
 from llmbench.ops.train_step.definition import flop_of
 from llmbench.ops.train_step.params import OptimizerName, config_of, recipe_of
 from llmbench.ops.work import build
@@ -54,17 +56,17 @@ def test_the_first_losses_are_those_of_a_plain_step_in_higher_precision(name: st
     p = replace(SMALL, **VARIANTS[name])
     fn = build(train_step.impls["eager"], p, device="cpu")
     wanted = expected(train_step, p, "step", [SEED])
-    assert judge((fn(SEED),), wanted).why is None
+    assert judge(fn(SEED), wanted).why is None
     fn(SEED)
-    assert judge((fn(SEED),), wanted).why is None, "later steps give the first losses still"
+    assert judge(fn(SEED), wanted).why is None, "later steps give the first losses still"
     fn.reset()
-    assert judge((fn(SEED),), wanted).why is None
+    assert judge(fn(SEED), wanted).why is None
 
 
 def test_steps_that_loss_scaling_skips_are_told_and_leave_the_first_losses_right() -> None:
     p = replace(SMALL, autocast="float16", loss_scale=2.0**24)
     fn = build(train_step.impls["eager"], p, device="cpu")
-    assert judge((fn(SEED),), expected(train_step, p, "step", [SEED])).why is None
+    assert judge(fn(SEED), expected(train_step, p, "step", [SEED])).why is None
     told = fn.figures()
     assert told["skipped_steps"] >= 1, "gradients times 2^24 are above the largest float16"
     assert told["loss_scale_after"] == 2.0 ** (24 - told["skipped_steps"]), "each one halved it"
@@ -89,9 +91,33 @@ def test_a_gradient_that_no_scale_makes_finite_ends_the_first_steps(monkeypatch:
 
     monkeypatch.setattr(LossScaler, "unscale_", poisoned)
     p = replace(SMALL, autocast="float16", loss_scale=4.0)
-    assert judge(
-        (build(train_step.impls["eager"], p, device="cpu")(SEED),), expected(train_step, p, "step", [SEED])
-    ).why
+    assert judge(build(train_step.impls["eager"], p, device="cpu")(SEED), expected(train_step, p, "step", [SEED])).why
+
+
+def attend(q_BHSD: Tensor, k_BGSD: Tensor, v_BGSD: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q_BHSD, k_BGSD, v_BGSD, is_causal=True, enable_gqa=True)
+
+
+CPU = torch.device("cpu")
+PRECISIONS: dict[str, dict[str, Any]] = {
+    "float32": {}, "tf32": {"matmul": "tf32"}, "bfloat16": {"dtype": "bfloat16"},
+    "autocast_bfloat16": {"autocast": "bfloat16"}, "autocast_float16": {"autocast": "float16"},
+}  # fmt: skip
+WRONG: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "nothing": lambda q, k, v: torch.zeros_like(q),
+    "no gradient of k": lambda q, k, v: attend(q, k.detach(), v),
+    "scaled twice": lambda q, k, v: attend(q / q.shape[-1] ** 0.5, k, v),
+    "not causal": lambda q, k, v: F.scaled_dot_product_attention(q, k, v, enable_gqa=True),
+}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("wrong", [None, *WRONG])
+def test_norms_of_gradients_alone_find_wrong_attention_in_every_precision(wrong: str | None, precision: str) -> None:
+    p = replace(SMALL, **PRECISIONS[precision])
+    fn = Steps(p, replace(recipe_of(p, device=CPU), attention=attend if wrong is None else WRONG[wrong]))
+    why = judge(fn(SEED)[1:], expected(train_step, p, "step", [SEED])[1:]).why
+    assert (why is None) if wrong is None else str(why).startswith("gradient norm of ")
 
 
 def test_what_is_computed_again_is_counted_as_the_flop_that_are_asked() -> None:
@@ -107,7 +133,7 @@ def test_what_is_computed_again_is_counted_as_the_flop_that_are_asked() -> None:
 )
 def test_another_step_is_wrong(wrong: dict[str, Any]) -> None:
     fn = build(train_step.impls["eager"], replace(SMALL, **wrong), device="cpu")
-    assert judge((fn(SEED),), expected(train_step, SMALL, "step", [SEED])).why is not None
+    assert judge(fn(SEED), expected(train_step, SMALL, "step", [SEED])).why is not None
 
 
 def test_kv_heads_must_divide_the_heads_unless_they_are_the_presets_own() -> None:
@@ -126,13 +152,13 @@ def test_it_tells_parts_of_time_and_memory_and_the_loss_after_some_steps() -> No
     }
     assert all(v > 0 for k, v in told.items() if k[0] == "time")
     assert told["parts_over_step"] > 0, "against steps that no mark disturbs"
-    assert told["loss_after"] < float(first[0])
+    assert told["loss_after"] < float(first[0][0])
     memory = sum(v for k, v in told.items() if k[0] == "peak_memory")
     predicted = train_step.predicted_memory(SMALL, "eager")
     params = told["peak_memory", "parameters"]
     assert told["peak_memory", "optimizer"] >= 2 * params * 0.99, "AdamW's moments are known as that"
     assert predicted == pytest.approx(memory, rel=0.01)
-    assert judge((fn(SEED),), expected(train_step, SMALL, "step", [SEED])).why is None
+    assert judge(fn(SEED), expected(train_step, SMALL, "step", [SEED])).why is None
 
 
 def test_a_compiled_step_is_not_predicted_and_kernels_of_a_gpu_are() -> None:

@@ -1,6 +1,6 @@
 """Steps of training as they are measured: by a recipe, the same losses first, and passes of their own for all else."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import pi, sqrt
 from random import Random
@@ -10,9 +10,9 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from llmbench.kernels.training import PARTS, Recipe, TrainingStep, measured_memory
+from llmbench.kernels.training import PARTS, Mark, Recipe, TrainingStep, measured_memory, unmarked
 from llmbench.ops.gemm import multiplied_as
-from llmbench.ops.train_step.definition import CHECKED, SEED
+from llmbench.ops.train_step.definition import SEED, first_steps
 from llmbench.ops.train_step.params import TrainStepParams
 
 Key = str | tuple[str, str]
@@ -24,7 +24,8 @@ STEADY = 0.009  # standard error of the ratio of the two, from which on there ar
 
 
 class Steps:
-    """Steps of one model. A call makes one and gives the losses of the first ones; `reset` forgets the model.
+    """Steps of one model. A call makes one and gives the losses of the first ones, a float32 vector, and the norm of
+    each gradient in the first, float32 scalars; `reset` forgets the model.
 
     The first call builds the model and makes all of those steps, so that what an optimizer keeps is there: the memory
     of that call is the memory of training. An implementation of `train_step` is these steps by its `recipe`, which
@@ -35,21 +36,22 @@ class Steps:
         self._p, self._recipe = p, recipe
         self._device = torch.empty(0).device  # that of set-up
         self._step: TrainingStep | None = None
-        self._first: list[Tensor] = []
+        self._first: tuple[Tensor, ...] | None = None
         self._seed = SEED
 
-    def __call__(self, seed: Tensor) -> Tensor:
-        if self._step is None:
+    def __call__(self, seed: Tensor) -> tuple[Tensor, ...]:
+        if self._step is None or self._first is None:
             self._seed = int(seed.item())
             self._step = self._made()
-            self._first = [self._kept().float() for _ in range(CHECKED)]
+            losses, norms = first_steps(self._step, self._kept)
+            self._first = losses.float(), *norms.float().unbind()
         else:
             self._one()
-        return torch.stack(self._first)
+        return self._first
 
     def reset(self) -> None:
         """The next call begins anew."""
-        self._step, self._first = None, []
+        self._step, self._first = None, None
 
     def figures(self) -> Mapping[Key, float]:
         """From passes of their own, begun anew: parts of the time, loss after some steps, parts of the memory."""
@@ -68,19 +70,19 @@ class Steps:
     def _made(self, recipe: Recipe | None = None) -> TrainingStep:
         return TrainingStep(recipe or self._recipe, device=self._device, seed=self._seed)
 
-    def _one(self, *mark: Callable[..., object]) -> Tensor:
+    def _one(self, mark: Mark = unmarked) -> Tensor:
         assert self._step is not None
         with multiplied_as(self._p.matmul):
-            return self._step(*mark)
+            return self._step(mark)
 
-    def _kept(self) -> Tensor:
+    def _kept(self, mark: Mark) -> Tensor:
         """The loss of a step that is not skipped: one whose scaled gradients overflow is made again, at a lower scale.
 
         So the first losses are those of a reference that scales nothing. What is not finite even unscaled stays.
         """
         assert self._step is not None
         while True:
-            skipped, loss, scaler = self._step.skipped, self._one(), self._step.scaler
+            skipped, loss, scaler = self._step.skipped, self._one(mark), self._step.scaler
             if self._step.skipped == skipped or not loss.isfinite() or (scaler is not None and scaler.scale < 1):
                 return loss
             self._step.steps -= 1
@@ -114,7 +116,7 @@ class Steps:
             swapped = chance.random() < 0.5
             for is_marked in (turn != swapped for turn in TURNS):
                 begin = perf_counter()
-                self._one(*([clock.mark] if is_marked else []))
+                self._one(clock.mark if is_marked else unmarked)
                 if is_marked:
                     spent.append(clock.take())
                 else:
