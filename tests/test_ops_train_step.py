@@ -223,7 +223,7 @@ def test_every_optimizer_has_a_name_in_suites() -> None:
 def test_parts_of_a_case_are_stored(tmp_path: Any, llmbench: Any) -> None:
     (tmp_path / "step.yaml").write_text(
         "op: train_step\nimpls: [eager]\nphases: [step]\naxes: {checkpointing: [none, full]}\n"
-        "fixed: {seq_len: 32, layers: 2, micro_batch: 64}\nmeasure: {max_s: 0.1, cache: warm}\nprobes: [memory]\n"
+        "fixed: {seq_len: 32, layers: 2, micro_batch: 16}\nmeasure: {max_s: 0.1, cache: warm}\nprobes: [memory]\n"
     )
     done = json.loads(llmbench("run", "step.yaml", "--json").stdout)
     rows = read_run(tmp_path / done["folder"]).rows

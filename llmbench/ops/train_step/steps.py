@@ -21,6 +21,7 @@ WARM = 1  # steps with marks before those that are timed
 TURNS = (False, True, True, False, True, False, False, True)  # of steps with marks and without, in an octet
 OCTETS = range(4, 13)  # of them, or the other way round
 STEADY = 0.009  # standard error of the ratio of the two, from which on there are octets enough: a look is for 3 %
+PATIENCE_S = 10.0  # after which slow steps get no more octets than the least
 
 
 class Steps:
@@ -111,7 +112,12 @@ class Steps:
         for _ in range(WARM):
             self._one(clock.mark)
             clock.take()
-        while len(ratios) < OCTETS.start or (len(ratios) < OCTETS[-1] and _standard_error(ratios) > STEADY):
+        until = perf_counter() + PATIENCE_S
+
+        def unsettled() -> bool:
+            return len(ratios) < OCTETS[-1] and _standard_error(ratios) > STEADY and perf_counter() < until
+
+        while len(ratios) < OCTETS.start or unsettled():
             whole_s = 0.0
             swapped = chance.random() < 0.5
             for is_marked in (turn != swapped for turn in TURNS):
