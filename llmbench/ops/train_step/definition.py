@@ -83,9 +83,10 @@ def _gradient_norms(step: TrainingStep) -> Tensor:
     """By rows first: one sum over the millions of a float32 embedding is off by 0.07 % on a CPU."""
     norm = torch.linalg.vector_norm
     scale = 1.0 if step.scaler is None else step.scaler.scale
-    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in step.model.parameters()]
-    wide = torch.promote_types(grads[0].dtype, torch.float32)
-    return torch.stack([norm(norm(g, dim=-1).to(wide)) / scale for g in grads])
+    wide = torch.promote_types(step.recipe.dtype, torch.float32)
+    none = torch.zeros((), dtype=wide, device=step.device)
+    grads = [p.grad for p in step.model.parameters()]
+    return torch.stack([none if g is None else norm(norm(g, dim=-1).to(wide)) / scale for g in grads])
 
 
 def _plain(optimizer: OptimizerName) -> OptimizerName:
