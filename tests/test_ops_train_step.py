@@ -22,6 +22,7 @@ from llmbench.ops import OPS, train_step
 from llmbench.ops.op import Unavailable
 from llmbench.ops.oracle import expected
 from llmbench.ops.train_step import Steps, TrainStepParams
+from llmbench.ops.train_step.checked import first_steps, sketch
 from llmbench.ops.train_step.definition import flop_of
 from llmbench.ops.train_step.params import OptimizerName, config_of, recipe_of
 from llmbench.ops.work import build
@@ -40,6 +41,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "accumulated": {"accumulation": 3},
     "autocast": {"autocast": "bfloat16"},
     "half": {"dtype": "bfloat16"},
+    "double": {"dtype": "float64"},
+    "double_chunked": {"dtype": "float64", "attention": "tiled", "cross_entropy": "chunked"},
     "chunked": {"cross_entropy": "chunked"},
     "chunked_autocast": {"cross_entropy": "chunked", "autocast": "bfloat16"},
     "dpo_autocast": {"loss": "dpo", "autocast": "bfloat16"},
@@ -48,6 +51,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "adam_l2": {"optimizer": "adam_l2_foreach"},
     "gqa": {"num_heads": 4, "num_kv_heads": 1},
     **{stage: {"loss": stage} for stage in STAGES if stage != "sft"},
+    **{f"{stage}_half": {"loss": stage, "dtype": "bfloat16"} for stage in STAGES if stage != "sft"},
 }
 
 
@@ -108,16 +112,18 @@ WRONG: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "no gradient of k": lambda q, k, v: attend(q, k.detach(), v),
     "scaled twice": lambda q, k, v: attend(q / q.shape[-1] ** 0.5, k, v),
     "not causal": lambda q, k, v: F.scaled_dot_product_attention(q, k, v, enable_gqa=True),
+    "the gradient of k with the other sign": lambda q, k, v: attend(q, 2 * k.detach() - k, v),
+    "heads of q with other heads of k and v": lambda q, k, v: attend(q, k.repeat(1, 2, 1, 1), v.repeat(1, 2, 1, 1)),
 }
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("wrong", [None, *WRONG])
-def test_norms_of_gradients_alone_find_wrong_attention_in_every_precision(wrong: str | None, precision: str) -> None:
-    p = replace(SMALL, **PRECISIONS[precision])
+def test_sketches_of_gradients_alone_find_wrong_attention_in_every_precision(wrong: str | None, precision: str) -> None:
+    p = replace(SMALL, num_heads=4, num_kv_heads=2, **PRECISIONS[precision])
     fn = Steps(p, replace(recipe_of(p, device=CPU), attention=attend if wrong is None else WRONG[wrong]))
     why = judge(fn(SEED)[1:], expected(train_step, p, "step", [SEED])[1:]).why
-    assert (why is None) if wrong is None else str(why).startswith("gradient norm of ")
+    assert (why is None) if wrong is None else str(why).startswith("sketch of the gradient of ")
 
 
 def test_what_is_computed_again_is_counted_as_the_flop_that_are_asked() -> None:
@@ -133,7 +139,36 @@ def test_what_is_computed_again_is_counted_as_the_flop_that_are_asked() -> None:
 )
 def test_another_step_is_wrong(wrong: dict[str, Any]) -> None:
     fn = build(train_step.impls["eager"], replace(SMALL, **wrong), device="cpu")
-    assert judge(fn(SEED), expected(train_step, SMALL, "step", [SEED])).why is not None
+    losses, *sketches = expected(train_step, SMALL, "step", [SEED])
+    assert judge(fn(SEED)[:1], [losses]).why is not None, "by its losses alone"
+    assert judge(fn(SEED), [losses, *sketches]).why is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(300, 40), (1000,), ()])
+def test_sketches_are_apart_by_the_norm_of_the_difference(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    ratios = []
+    for _ in range(30):
+        a, b = (torch.randn(shape, generator=generator).to(dtype) for _ in range(2))
+        apart = sketch(a) - sketch(b)
+        assert apart.shape == (16,) and apart.dtype == torch.promote_types(dtype, torch.float32)
+        ratios.append(float(torch.linalg.vector_norm(apart) / torch.linalg.vector_norm(a.double() - b.double())))
+    middle = sum(ratios) / len(ratios)
+    assert 0.8 < middle < 1.2 and min(ratios) > 0.3 and max(ratios) < 1.8
+
+
+def test_a_step_whose_parameter_has_no_gradient_is_told_as_zero() -> None:
+    """As one of a loop that forgets a part of the model: nothing of the size of the parameter is made for it."""
+    recipe = recipe_of(SMALL, device=CPU)
+    step = TrainingStep(recipe, device=CPU)
+    step.model.norm.weight.requires_grad_(requires_grad=False)
+    names = [name for name, _ in step.model.named_parameters()]
+    losses, sketches = first_steps(step, step)
+    assert losses.shape == (3,) and sketches.shape == (len(names), 16)
+    assert [n for n, row in zip(names, sketches, strict=True) if not row.any()] == ["norm.weight"]
+    _, *wanted = expected(train_step, SMALL, "step", [SEED])
+    assert judge(sketches.unbind(), wanted).why == "sketch of the gradient of norm.weight is zero everywhere"
 
 
 def test_kv_heads_must_divide_the_heads_unless_they_are_the_presets_own() -> None:

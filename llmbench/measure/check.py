@@ -9,6 +9,7 @@ from torch import Tensor
 
 POISONED = 3  # blocks for each output, at least: an allocator may keep several of one size
 POISONED_BYTES = 2**20  # for each output: it keeps more of a small size, after a few neighbours
+NAMED = 3  # outputs, where their count is wrong
 MANY_ROWS = 16  # along the last axis; fewer may share one rounding: a gradient of softmax is a number times a row
 
 
@@ -47,7 +48,9 @@ def judge(outputs: Sequence[Tensor], wanted: Sequence[Wanted], *, before: Sequen
     `before` are outputs for other inputs, so that what is wrong for being remembered is told as that.
     """
     if len(outputs) != len(wanted):
-        return Judgement(math.nan, math.nan, math.nan, f"gave {len(outputs)} outputs, wanted {len(wanted)}")
+        names = ", ".join([*(w.name for w in wanted[:NAMED]), *(["…"] if len(wanted) > NAMED else [])])
+        why = f"gave {len(outputs)} outputs, wanted {len(wanted)}: {names}"
+        return Judgement(math.nan, math.nan, math.nan, why)
     worst = Judgement(0.0, 0.0, math.inf, None)
     nearest = -1.0
     for i, (got, want) in enumerate(zip(outputs, wanted, strict=True)):

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from llmbench.kernels.training import PARTS, Mark, Recipe, TrainingStep, measured_memory, unmarked
 from llmbench.ops.gemm import multiplied_as
-from llmbench.ops.train_step.definition import SEED, first_steps
+from llmbench.ops.train_step.checked import first_steps
+from llmbench.ops.train_step.definition import SEED
 from llmbench.ops.train_step.params import TrainStepParams
 
 Key = str | tuple[str, str]
@@ -21,12 +22,12 @@ WARM = 1  # steps with marks before those that are timed
 TURNS = (False, True, True, False, True, False, False, True)  # of steps with marks and without, in an octet
 OCTETS = range(4, 13)  # of them, or the other way round
 STEADY = 0.009  # standard error of the ratio of the two, from which on there are octets enough: a look is for 3 %
-PATIENCE_S = 10.0  # after which slow steps get no more octets than the least
+PATIENCE_S = 10.0  # after which no octet begins beyond the least: slow steps get no more than those
 
 
 class Steps:
-    """Steps of one model. A call makes one and gives the losses of the first ones, a float32 vector, and the norm of
-    each gradient in the first, float32 scalars; `reset` forgets the model.
+    """Steps of one model. A call makes one and gives the losses of the first ones, a vector, and the sketch of each
+    gradient in the first, all float32 (float64 of float64); `reset` forgets the model.
 
     The first call builds the model and makes all of those steps, so that what an optimizer keeps is there: the memory
     of that call is the memory of training. An implementation of `train_step` is these steps by its `recipe`, which
@@ -44,8 +45,8 @@ class Steps:
         if self._step is None or self._first is None:
             self._seed = int(seed.item())
             self._step = self._made()
-            losses, norms = first_steps(self._step, self._kept)
-            self._first = losses.float(), *norms.float().unbind()
+            losses, sketches = first_steps(self._step, self._kept)
+            self._first = losses, *sketches.unbind()
         else:
             self._one()
         return self._first
@@ -102,8 +103,9 @@ class Steps:
 
         The device is waited for between parts. Steps with marks and without take turns in octets. Every fourth step has
         the same data and how long steps take may alternate, as blocks of memory come and go: in an octet both kinds are
-        at each of four places once, and a drift cancels. There are more octets where their ratios differ by more, which
-        is no look at their middle: on a CPU with neighbours 32 steps put 12 % of medians off by more than 3 %.
+        at each of four places once, and a drift cancels. Where ratios differ by more there are more octets, unless
+        steps are slow; that is no look at their middle: on a CPU with neighbours 32 steps put 12 % of medians off by
+        more than 3 %.
         """
         assert self._step is not None
         clock, chance = PartClock(self._device), Random(SEED)
