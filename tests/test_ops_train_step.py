@@ -22,7 +22,7 @@ from llmbench.ops import OPS, train_step
 from llmbench.ops.op import Unavailable
 from llmbench.ops.oracle import expected
 from llmbench.ops.train_step import Steps, TrainStepParams
-from llmbench.ops.train_step.checked import first_steps, sketch
+from llmbench.ops.train_step.checked import first_steps, gradient_names, sketch
 from llmbench.ops.train_step.definition import flop_of
 from llmbench.ops.train_step.params import OptimizerName, config_of, recipe_of
 from llmbench.ops.work import build
@@ -122,7 +122,7 @@ WRONG: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 def test_sketches_of_gradients_alone_find_wrong_attention_in_every_precision(wrong: str | None, precision: str) -> None:
     p = replace(SMALL, num_heads=4, num_kv_heads=2, **PRECISIONS[precision])
     fn = Steps(p, replace(recipe_of(p, device=CPU), attention=attend if wrong is None else WRONG[wrong]))
-    why = judge(fn(SEED)[1:], expected(train_step, p, "step", [SEED])[1:]).why
+    why = judge(fn(SEED)[1:-1], expected(train_step, p, "step", [SEED])[1:-1]).why
     assert (why is None) if wrong is None else str(why).startswith("sketch of the gradient of ")
 
 
@@ -139,9 +139,10 @@ def test_what_is_computed_again_is_counted_as_the_flop_that_are_asked() -> None:
 )
 def test_another_step_is_wrong(wrong: dict[str, Any]) -> None:
     fn = build(train_step.impls["eager"], replace(SMALL, **wrong), device="cpu")
-    losses, *sketches = expected(train_step, SMALL, "step", [SEED])
-    assert judge(fn(SEED)[:1], [losses]).why is not None, "by its losses alone"
-    assert judge(fn(SEED), [losses, *sketches]).why is not None
+    first, *sketches, later = expected(train_step, SMALL, "step", [SEED])
+    gave = fn(SEED)
+    assert judge([gave[0], gave[-1]], [first, later]).why is not None, "by its losses alone"
+    assert judge(gave, [first, *sketches, later]).why is not None
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
@@ -158,17 +159,29 @@ def test_sketches_are_apart_by_the_norm_of_the_difference(shape: tuple[int, ...]
     assert 0.8 < middle < 1.2 and min(ratios) > 0.3 and max(ratios) < 1.8
 
 
-def test_a_step_whose_parameter_has_no_gradient_is_told_as_zero() -> None:
+def test_a_parameter_without_a_gradient_is_told_as_zero() -> None:
     """As one of a loop that forgets a part of the model: nothing of the size of the parameter is made for it."""
-    recipe = recipe_of(SMALL, device=CPU)
-    step = TrainingStep(recipe, device=CPU)
+    step = TrainingStep(recipe_of(SMALL, device=CPU), device=CPU)
     step.model.norm.weight.requires_grad_(requires_grad=False)
-    names = [name for name, _ in step.model.named_parameters()]
-    losses, sketches = first_steps(step, step)
-    assert losses.shape == (3,) and sketches.shape == (len(names), 16)
-    assert [n for n, row in zip(names, sketches, strict=True) if not row.any()] == ["norm.weight"]
-    _, *wanted = expected(train_step, SMALL, "step", [SEED])
-    assert judge(sketches.unbind(), wanted).why == "sketch of the gradient of norm.weight is zero everywhere"
+    first, *sketches, later = first_steps(step, step)
+    names = gradient_names(step)
+    assert first.shape == () and later.shape == (2,) and names[-1] == "embedding.weight"
+    assert [n for n, told in zip(names, sketches, strict=True) if not told.any()] == ["norm.weight"]
+    wanted = expected(train_step, SMALL, "step", [SEED])[1:-1]
+    assert judge(sketches, wanted).why == "sketch of the gradient of norm.weight is zero everywhere"
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_what_backward_does_wrong_is_told_where_it_begins(precision: str) -> None:
+    p = replace(SMALL, **PRECISIONS[precision])
+    fn = Steps(p, replace(recipe_of(p, device=CPU), attention=WRONG["no gradient of k"]))
+    why = judge(fn(SEED), expected(train_step, p, "step", [SEED])).why
+    assert why == "sketch of the gradient of blocks.1.attention.k.weight is zero everywhere"
+
+
+def test_what_the_optimizer_does_wrong_is_told_of_later_losses() -> None:
+    fn = build(train_step.impls["eager"], replace(SMALL, optimizer="lion_foreach"), device="cpu")
+    assert str(judge(fn(SEED), expected(train_step, SMALL, "step", [SEED])).why).startswith("losses of the next steps")
 
 
 def test_kv_heads_must_divide_the_heads_unless_they_are_the_presets_own() -> None:
@@ -187,7 +200,7 @@ def test_it_tells_parts_of_time_and_memory_and_the_loss_after_some_steps() -> No
     }
     assert all(v > 0 for k, v in told.items() if k[0] == "time")
     assert told["parts_over_step"] > 0, "against steps that no mark disturbs"
-    assert told["loss_after"] < float(first[0][0])
+    assert told["loss_after"] < float(first[0])
     memory = sum(v for k, v in told.items() if k[0] == "peak_memory")
     predicted = train_step.predicted_memory(SMALL, "eager")
     params = told["peak_memory", "parameters"]
@@ -273,6 +286,24 @@ def test_parts_of_a_case_are_stored(tmp_path: Any, llmbench: Any) -> None:
         assert parts == pytest.approx(peak, rel=0.02)
         assert found["time", "forward"] > 0
     assert by_case["full"]["peak_memory", None] < by_case["none"]["peak_memory", None]
+
+
+def test_a_step_that_is_wrong_gets_no_time_neither_of_its_parts(tmp_path: Any, llmbench: Any) -> None:
+    (tmp_path / "forgetful.py").write_text(
+        "import dataclasses\nimport torch\nfrom llmbench.ops import train_step\n"
+        "from llmbench.ops.train_step import Steps, recipe_of\n"
+        "@train_step.impl('forgetful', graphable=False)\ndef forgetful(p):\n"
+        "    return Steps(p, dataclasses.replace(recipe_of(p), attention=lambda q, k, v: torch.zeros_like(q)))\n"
+    )
+    (tmp_path / "step.yaml").write_text(
+        "op: train_step\nplugins: [forgetful]\nimpls: [forgetful]\nphases: [step]\naxes: {dtype: [float32, bfloat16]}\n"
+        "fixed: {seq_len: 16, layers: 1}\nmeasure: {max_s: 0.1, cache: warm}\nprobes: [memory]\n"
+    )
+    done = json.loads(llmbench("run", "step.yaml", "--json", rc=6).stdout)
+    assert done["counts"] == {"wrong": 2}
+    rows = read_run(tmp_path / done["folder"]).rows
+    assert all("is off by" in str(r.why) for r in rows)
+    assert {r.metric for r in rows} <= {None, "max_error", "rel_error"}
 
 
 def test_a_policy_that_there_is_not_is_refused_before_anything_is_written(tmp_path: Any, llmbench: Any) -> None:

@@ -160,7 +160,6 @@ def _check_first_call(one: Prepared, unit: Unit, bench: Bench) -> Prepared | Rec
     _wait(bench.device)
     first_s = perf_counter() - start
     found = [Measurement("compile_time", first_s, timer="perf_counter")] if one.impl.compiled else []
-    found += [Measurement(name, value, part=part) for (name, part), value in one.figures.items()]
     grad = "off" if one.case.phase == "fwd" and not any(t.requires_grad for t in outputs) else job.grad
     one.record = replace(one.record, grad=None if one.case.phase == "infer" else grad)
 
@@ -171,6 +170,7 @@ def _check_first_call(one: Prepared, unit: Unit, bench: Bench) -> Prepared | Rec
         one.problem.restore()
         return replace(one.record, status="wrong", why=why)
     del outputs
+    one.record.measurements.extend(Measurement(name, value, part=part) for (name, part), value in one.figures.items())
     if "memory" in unit.probes or bench.device.type == "cuda":  # on CUDA it decides whether all fit together
         bench.stage("memory", one.case.case_id)
         peaks = peak_memory(job.whole, bench.device, ready=one.restore)

@@ -1,4 +1,4 @@
-"""What is checked of steps of training: their first losses, and a sketch of each gradient of the first."""
+"""What is checked of steps of training: the losses of the first ones, and a sketch of each gradient of the first."""
 
 from collections.abc import Callable
 from math import sqrt
@@ -36,19 +36,26 @@ def _signs(many: int, size: int, device: torch.device) -> Tensor:
 
 def first_steps(
     step: TrainingStep, one: Callable[[Mark], Tensor], told: Callable[[Tensor], Tensor] = sketch
-) -> tuple[Tensor, Tensor]:
-    """What is checked of steps, which `one` makes: their losses, and what is `told` of each gradient of the first.
+) -> tuple[Tensor, ...]:
+    """What is checked of steps, which `one` makes: the loss of the first, what is `told` of each of its gradients, the
+    losses of the next ones as a vector.
 
-    A row for each parameter, in the model's order: unscaled, not clipped, zero where there is no gradient.
+    So a cause stands before its effects. Gradients are unscaled and not clipped, zero where there is none, and in the
+    order of `gradient_names`.
     """
-    of_each = torch.empty(0)
+    of_each: tuple[Tensor, ...] = ()
 
     def mark(part: Part | None) -> None:
         nonlocal of_each
         if part == "optimizer":
             scale = 1.0 if step.scaler is None else step.scaler.scale
-            grads = (p.new_zeros(()) if p.grad is None else p.grad for p in step.model.parameters())
-            of_each = torch.stack([told(grad) / scale for grad in grads])
+            grads = (p.new_zeros(()) if p.grad is None else p.grad for p in reversed(list(step.model.parameters())))
+            of_each = torch.stack([told(grad) / scale for grad in grads]).unbind()  # in one block of memory
 
-    losses = [one(mark), *(one(unmarked) for _ in range(1, CHECKED))]
-    return torch.stack(losses), of_each
+    first = one(mark)
+    return first, *of_each, torch.stack([one(unmarked) for _ in range(1, CHECKED)])
+
+
+def gradient_names(step: TrainingStep) -> list[str]:
+    """Of the model's parameters, as backward comes to them: from the last to the first."""
+    return [name for name, _ in reversed(list(step.model.named_parameters()))]

@@ -14,7 +14,7 @@ from llmbench.kernels.training import TrainingStep
 from llmbench.ops.op import Cost, Expected, Op
 from llmbench.ops.oracle import LOSS_TOLERANCE
 from llmbench.ops.registry import register
-from llmbench.ops.train_step.checked import SUMS, first_steps, sketch
+from llmbench.ops.train_step.checked import SUMS, first_steps, gradient_names, sketch
 from llmbench.ops.train_step.foresight import predicted_memory
 from llmbench.ops.train_step.params import OptimizerName, TrainStepParams, config_of, recipe_of
 from llmbench.suite.catalog import Constraint, Phase
@@ -31,8 +31,8 @@ def inputs(p: TrainStepParams, generator: Generator) -> tuple[Tensor]:
 
 
 def oracle(p: TrainStepParams, phase: Phase, inputs: Sequence[Tensor], douts: Sequence[Tensor] = ()) -> list[Expected]:
-    """The losses of the first steps and a sketch of each gradient in the first, by naive attention and eager loss, one
-    precision above the computation.
+    """The loss of the first step, a sketch of each of its gradients, the losses of the next steps: by naive attention
+    and eager loss, one precision above the computation.
 
     As far off as losses may be: `LOSS_TOLERANCE` of the dtype that products run in. A loss that begins at the logarithm
     of the vocabulary hardly tells what attention does, and in bfloat16 not at all: gradients do, each for itself.
@@ -47,26 +47,31 @@ def oracle(p: TrainStepParams, phase: Phase, inputs: Sequence[Tensor], douts: Se
     )  # fmt: skip
     if config_of(p).num_params >= LARGE:
         plain = replace(plain, attention="tiled", cross_entropy="chunked", checkpointing="full")
-    names, losses, sketches, norms = _reference(plain, int(inputs[0].item()), device)
+    names, (first, *told, later) = _reference(plain, int(inputs[0].item()), device)
     tolerance = LOSS_TOLERANCE[torch.bfloat16 if p.matmul == "tf32" else computed]
     given = torch.promote_types(getattr(torch, p.dtype), torch.float32)
-    expected = [Expected("losses", losses, allowed=tolerance * losses.abs().max().item(), dtype=given)]
-    small = SMALL_NORM * torch.linalg.vector_norm(norms)
-    for name, wanted, norm in zip(names, sketches, norms, strict=True):
-        allowed = GRADIENT_OFF * tolerance * (norm + small).item()
-        expected.append(Expected(f"sketch of the gradient of {name}", wanted, allowed=allowed, dtype=given))
-    return expected
+    off = tolerance * max(first.abs().item(), later.abs().max().item())
+    small = SMALL_NORM * torch.stack([one[SUMS:] for one in told]).norm().item()
+    sketches = [
+        Expected(
+            f"sketch of the gradient of {name}", one[:SUMS], dtype=given,
+            allowed=GRADIENT_OFF * tolerance * (one[SUMS].item() + small),
+        )
+        for name, one in zip(names, told, strict=True)
+    ]  # fmt: skip
+    return [
+        Expected("loss of the first step", first, allowed=off, dtype=given),
+        *sketches,
+        Expected("losses of the next steps", later, allowed=off, dtype=given),
+    ]
 
 
 @lru_cache(maxsize=8)
-def _reference(
-    p: TrainStepParams, seed: int, device: torch.device
-) -> tuple[tuple[str, ...], Tensor, tuple[Tensor, ...], Tensor]:
-    """Names of parameters, losses, and sketches and norms of their gradients."""
+def _reference(p: TrainStepParams, seed: int, device: torch.device) -> tuple[list[str], list[Tensor]]:
+    """Names of parameters; what `first_steps` gives, with the norm of each gradient behind its sketch, in float64."""
     step = TrainingStep(recipe_of(p, device=device), device=device, seed=seed)
-    losses, told = first_steps(step, step, lambda g: torch.cat([sketch(g), torch.linalg.vector_norm(g)[None]]))
-    sketches, norms = told.double().tensor_split([SUMS], dim=1)
-    return tuple(name for name, _ in step.model.named_parameters()), losses.double(), sketches.unbind(), norms[:, 0]
+    told = first_steps(step, step, lambda g: torch.cat([sketch(g), torch.linalg.vector_norm(g)[None]]))
+    return gradient_names(step), [one.double() for one in told]
 
 
 def _plain(optimizer: OptimizerName) -> OptimizerName:

@@ -26,8 +26,8 @@ PATIENCE_S = 10.0  # after which no octet begins beyond the least: slow steps ge
 
 
 class Steps:
-    """Steps of one model. A call makes one and gives the losses of the first ones, a vector, and the sketch of each
-    gradient in the first, all float32 (float64 of float64); `reset` forgets the model.
+    """Steps of one model. A call makes one and gives what is checked: the loss of the first step, the sketch of each of
+    its gradients, the losses of the next steps, all float32 (float64 of float64); `reset` forgets the model.
 
     The first call builds the model and makes all of those steps, so that what an optimizer keeps is there: the memory
     of that call is the memory of training. An implementation of `train_step` is these steps by its `recipe`, which
@@ -45,8 +45,7 @@ class Steps:
         if self._step is None or self._first is None:
             self._seed = int(seed.item())
             self._step = self._made()
-            losses, sketches = first_steps(self._step, self._kept)
-            self._first = losses, *sketches.unbind()
+            self._first = first_steps(self._step, self._kept)
         else:
             self._one()
         return self._first
