@@ -57,7 +57,7 @@ def test_a_wrong_number_of_outputs_is_told() -> None:
     assert judge([], [Expected("out", REF, 1.0)]).why == "gave 0 outputs, wanted 1: out"
     assert judge([REF, REF], [Expected("out", REF, 1.0)]).why == "gave 2 outputs, wanted 1: out"
     named = [Expected(name, REF, 1.0) for name in ("losses", "dq", "dk", "dv")]
-    assert judge([REF], named).why == "gave 1 outputs, wanted 4: losses, dq, dk, …"
+    assert judge([REF], named).why == "gave 1 output, wanted 4: losses, dq, dk, …"
 
 
 def test_every_output_is_judged_and_the_one_nearest_to_its_limit_gives_the_allowance() -> None:

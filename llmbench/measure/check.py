@@ -49,7 +49,7 @@ def judge(outputs: Sequence[Tensor], wanted: Sequence[Wanted], *, before: Sequen
     """
     if len(outputs) != len(wanted):
         names = ", ".join([*(w.name for w in wanted[:NAMED]), *(["…"] if len(wanted) > NAMED else [])])
-        why = f"gave {len(outputs)} outputs, wanted {len(wanted)}: {names}"
+        why = f"gave {len(outputs)} output{'s' * (len(outputs) != 1)}, wanted {len(wanted)}: {names}"
         return Judgement(math.nan, math.nan, math.nan, why)
     worst = Judgement(0.0, 0.0, math.inf, None)
     nearest = -1.0

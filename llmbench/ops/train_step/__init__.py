@@ -1,7 +1,7 @@
 """The op `train_step` with its implementations."""
 
 from llmbench.ops.train_step import implementations
-from llmbench.ops.train_step.checked import first_steps, gradient_names, sketch
+from llmbench.ops.train_step.checked import first_steps, sketch
 from llmbench.ops.train_step.definition import train_step
 from llmbench.ops.train_step.params import TrainStepParams, recipe_of
 from llmbench.ops.train_step.steps import Steps
@@ -10,7 +10,6 @@ __all__ = [
     "Steps",
     "TrainStepParams",
     "first_steps",
-    "gradient_names",
     "implementations",
     "recipe_of",
     "sketch",

@@ -26,8 +26,8 @@ PATIENCE_S = 10.0  # after which no octet begins beyond the least: slow steps ge
 
 
 class Steps:
-    """Steps of one model. A call makes one and gives what is checked: the loss of the first step, the sketch of each of
-    its gradients, the losses of the next steps, all float32 (float64 of float64); `reset` forgets the model.
+    """Steps of one model. A call makes one and gives what is checked, as `first_steps` tells it: the loss of the first
+    step, a sketch of each of its gradients, and of what the first steps change. `reset` forgets the model.
 
     The first call builds the model and makes all of those steps, so that what an optimizer keeps is there: the memory
     of that call is the memory of training. An implementation of `train_step` is these steps by its `recipe`, which
