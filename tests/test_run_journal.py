@@ -72,7 +72,7 @@ def test_the_last_record_of_a_case_wins(journal: Journal, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "half", [b"{", b'{"type":"unit","point_id":"p1","process":0,"wall_s":1,"ledger_s":{}}', b"\xff\xfe"]
+    "half", [b"{", b'{"type":"unit","unit_id":"p1","process":0,"wall_s":1,"ledger_s":{}}', b"\xff\xfe"]
 )
 def test_a_half_written_last_line_does_not_count_and_is_mended(journal: Journal, tmp_path: Path, half: bytes) -> None:
     journal.record(UNIT, record("a"))
@@ -91,8 +91,8 @@ def test_a_half_written_last_line_does_not_count_and_is_mended(journal: Journal,
 
 @pytest.mark.parametrize(
     "line",
-    ["{half", "[]", "3", "null", '{"no":"type"}', '{"type":"record","point_id":"p1","process":0}',
-     '{"type":"record","point_id":"p1","process":0,"record":{"case_id":1}}', '{"type":"unit","point_id":"p1"}',
+    ["{half", "[]", "3", "null", '{"no":"type"}', '{"type":"record","unit_id":"p1","process":0}',
+     '{"type":"record","unit_id":"p1","process":0,"record":{"case_id":1}}', '{"type":"unit","unit_id":"p1"}',
      '{"type":"telemetry","process":0,"rows":[3]}'],
 )  # fmt: skip
 def test_a_damaged_line_in_the_middle_is_told(journal: Journal, tmp_path: Path, line: str) -> None:

@@ -1,5 +1,6 @@
 """Runs through the real command line: what is stored, and that whatever kills a run leaves one that can go on."""
 
+import itertools
 import json
 import random
 import signal
@@ -106,6 +107,31 @@ def test_max_minutes_stops_cleanly_and_resume_completes(llmbench: Llmbench, tiny
     assert again["complete"] and again["counts"] == {"ok": 6}
 
 
+def test_where_each_case_has_its_worker_a_stopped_run_keeps_each_that_is_done(
+    env: dict[str, str], tmp_path: Path, llmbench: Llmbench
+) -> None:
+    suite = tmp_path / "steps.yaml"
+    suite.write_text(
+        "op: train_step\nimpls: [eager]\nbaseline: {checkpointing: none}\nphases: [step]\n"
+        "axes: {checkpointing: [none, full, sqrt]}\nfixed: {seq_len: 16, layers: 1}\n"
+        "measure: {max_s: 0.05, cache: warm}\nprobes: []\n"
+    )
+    run = start(suite, env, tmp_path)
+    wait_until(lambda: any(e["type"] == "unit" for f in tmp_path.glob("results/*/*/*") for e in _lines(f)))
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 130, err
+    kept = json.loads(out)["counts"]["ok"]
+    assert kept in (1, 2)
+    told = llmbench("run", "--resume", "latest", "--json")
+    assert f"3 cases, {kept} done already" in told.stderr
+    done = json.loads(told.stdout)
+    assert done["counts"] == {"ok": 3} and done["complete"]
+    rows = pq.read_table(only_run(tmp_path) / "records.parquet").to_pylist()
+    blocks = [set(r["sample_block"]) for r in rows if r["metric"] == "time" and r["part"] is None]
+    assert len(blocks) == 3 and not any(a & b for a, b in itertools.combinations(blocks, 2)), "none beside another"
+
+
 def test_ctrl_c_closes_the_run_and_exits_130(
     toy_plugin: Path, env: dict[str, str], tmp_path: Path, llmbench: Llmbench
 ) -> None:
@@ -195,7 +221,7 @@ def _cut_last_line(folder: Path, dice: random.Random) -> None:
     path = folder / "journal.jsonl"
     data = path.read_bytes()
     with path.open("ab") as file:
-        file.write(b'{"type":"record","point_id":"' + bytes(dice.randrange(97, 122) for _ in range(dice.randrange(9))))
+        file.write(b'{"type":"record","unit_id":"' + bytes(dice.randrange(97, 122) for _ in range(dice.randrange(9))))
     assert path.stat().st_size > len(data)
 
 

@@ -37,12 +37,13 @@ class _Counting(Listener):
 
     @property
     def left_s(self) -> float:
-        """Seconds left: by the pace so far, and by the estimate until a tenth is done."""
-        new = self.done - self._done_before
-        elapsed = monotonic() - self._start
-        if new < max(3, (self.total - self._done_before) / 10):
-            return max(0.0, self.estimate_s - elapsed)
-        return elapsed / new * (self.total - self.done)
+        """Seconds left: by the estimate at first, then more and more by the pace, by it alone when a tenth is done."""
+        new, todo = self.done - self._done_before, self.total - self._done_before
+        left = self.total - self.done
+        guessed_s = self.estimate_s * left / max(1, todo)
+        paced_s = (monotonic() - self._start) / new * left if new else guessed_s
+        known = min(1.0, new / max(3, todo / 10))
+        return known * paced_s + (1 - known) * guessed_s
 
     @property
     def failures(self) -> str:
@@ -64,14 +65,17 @@ class Lines(_Counting):
         """Said once."""
         _say(text)
 
+    def stage(self, stage: str, case: Case | None) -> None:
+        """What a line says is on now, every ten seconds."""
+        if case is not None and monotonic() - self._said >= LINE_EVERY_S:
+            self._said = monotonic()
+            _say(f"{self.done}/{self.total} cases{self.failures}, {_duration(self.left_s)} left; now {case.label}")
+
     def found(self, case: Case, record: Record) -> None:
         """A failure is said at once."""
         super().found(case, record)
         if record.status in FAILED or record.status == "oom":
             _say(f"{record.status}: {case.label}: {record.why}")
-        if monotonic() - self._said >= LINE_EVERY_S:
-            self._said = monotonic()
-            _say(f"{self.done}/{self.total} cases{self.failures}, {_duration(self.left_s)} left; now {case.label}")
 
 
 class Bar(_Counting):

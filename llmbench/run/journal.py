@@ -18,7 +18,7 @@ from llmbench.store.record import Record
 from llmbench.store.runs import JOURNAL, Header
 from llmbench.store.sentinels import Look, Visit
 
-UnitKey = tuple[str, int]  # point_id, process
+UnitKey = tuple[str, int]  # unit_id, process
 Rows = Sequence[dict[str, float | int | str | None]]
 
 
@@ -47,7 +47,7 @@ class Journal:
 
     def record(self, key: UnitKey, record: Record) -> None:
         """A finished case."""
-        self._write({"type": "record", "point_id": key[0], "process": key[1], "record": to_plain(record)})
+        self._write({"type": "record", "unit_id": key[0], "process": key[1], "record": to_plain(record)})
 
     def telemetry(self, process: int, rows: Rows) -> None:
         """Rows of power and clocks."""
@@ -60,7 +60,7 @@ class Journal:
 
     def unit(self, key: UnitKey, wall_s: float, ledger_s: dict[str, float]) -> None:
         """Every case of the unit has its record."""
-        self._write({"type": "unit", "point_id": key[0], "process": key[1], "wall_s": wall_s, "ledger_s": ledger_s})
+        self._write({"type": "unit", "unit_id": key[0], "process": key[1], "wall_s": wall_s, "ledger_s": ledger_s})
 
     def note(self, text: str) -> None:
         """Something that a reader of the run should know."""
@@ -125,9 +125,9 @@ def _replay(events: Sequence[dict[str, Any]], found: Journaled) -> None:
             found.looks.append(Look(event["process"], event["unix_s"], visits))
         elif kind == "record":
             record = from_plain(Record, event["record"])
-            open_units.setdefault((event["point_id"], event["process"]), {})[record.case_id] = record
+            open_units.setdefault((event["unit_id"], event["process"]), {})[record.case_id] = record
         elif kind == "unit":
-            key = (event["point_id"], event["process"])
+            key = (event["unit_id"], event["process"])
             found.units[key] = list(open_units.pop(key, {}).values())
             found.wall_s[key] = event["wall_s"]
             for stage, seconds in event["ledger_s"].items():

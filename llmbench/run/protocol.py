@@ -43,9 +43,10 @@ REFERENCE = "inputs and oracle"  # how `why` begins where these failed, and not 
 
 @dataclass(frozen=True)
 class Unit:
-    """The cases of one point for one process: the smallest thing that a run repeats."""
+    """The smallest thing that a run repeats: the cases of one point for one process, or one case, where each has a
+    worker of its own. `unit_id` is the point's, or the case's."""
 
-    point_id: str
+    unit_id: str
     process: int
     cases: tuple[Case, ...]
     measure: Measure
@@ -58,7 +59,7 @@ class Unit:
     @property
     def key(self) -> tuple[str, int]:
         """What a resumed run knows a unit by."""
-        return self.point_id, self.process
+        return self.unit_id, self.process
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Watched:
 class UnitDone:
     """Every case of the unit was found; seconds by stage since the unit before, waiting for this one included."""
 
-    point_id: str
+    unit_id: str
     process: int
     wall_s: float
     ledger_s: dict[str, float] = field(default_factory=dict)

@@ -11,13 +11,13 @@ from llmbench.run.listener import Listener
 from llmbench.run.local import LocalWorker, WorkerDied
 from llmbench.run.lock import DeviceLock
 from llmbench.run.oom import KillCounter
+from llmbench.run.plan import BLOCKS_OF_AN_ATTEMPT
 from llmbench.run.protocol import REFERENCE, Found, Hello, Stage, Telemetry, Unit, UnitDone, Watched
 from llmbench.store.record import Record, Status
 from llmbench.store.sentinels import Look
 from llmbench.suite.case import Case, needs_as_much
 from llmbench.suite.suite import Suite
 
-BLOCKS_OF_AN_ATTEMPT = 2**20  # more than any attempt has: blocks of two attempts have no number in common
 TICK_S = 0.25  # how often a silent worker's deadline is looked at
 
 
@@ -109,9 +109,8 @@ class Runner:
         todo = [c for c in unit.cases if c.skip is None and not self._inferred(unit, c)]
         if self.suite.isolation == "case":
             for case in todo:
-                if not self._inferred(unit, case):
-                    self._apart(unit, case)
-                    self.workers.stop()
+                self._apart(unit, case)
+                self.workers.stop()
         elif todo:
             self._together(unit, todo)
         self._add({"import": self.workers.startup_s})
@@ -163,7 +162,8 @@ class Runner:
         worker = self.workers.get(unit.process)
         deadline = monotonic() + unit.measure.timeout_s
         try:
-            worker.send(replace(unit, cases=tuple(cases), first_block=self.attempts * BLOCKS_OF_AN_ATTEMPT))
+            first_block = unit.first_block + self.attempts * BLOCKS_OF_AN_ATTEMPT
+            worker.send(replace(unit, cases=tuple(cases), first_block=first_block))
             while True:
                 message = worker.receive(TICK_S)
                 if message is not None:

@@ -217,7 +217,7 @@ def _cases(args: argparse.Namespace) -> int:
         for unit in units:
             if args.process in (None, unit.process):
                 measure(unit)
-                print(f"llmbench: {unit.point_id} process {unit.process} done", file=sys.stderr)
+                print(f"llmbench: {unit.unit_id} process {unit.process} done", file=sys.stderr)
     return 0
 
 
@@ -265,7 +265,7 @@ def _done(out: Path) -> set[tuple[str, int]]:
         messages = [decode(line) for line in whole.splitlines()]
     except ProtocolError as e:
         raise UsageError(f"{out}: not a worker's output: {e}") from e
-    return {(m.point_id, m.process) for m in messages if isinstance(m, UnitDone)}
+    return {(m.unit_id, m.process) for m in messages if isinstance(m, UnitDone)}
 
 
 if __name__ == "__main__":

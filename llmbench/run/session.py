@@ -14,7 +14,7 @@ from llmbench.errors import LlmbenchError, MachineError, RunError
 from llmbench.machine.fingerprint import slug
 from llmbench.run.ceilings import kept_ceilings
 from llmbench.run.code import code_of
-from llmbench.run.journal import Journal, Journaled, read_journal
+from llmbench.run.journal import Journal, Journaled, UnitKey, read_journal
 from llmbench.run.listener import Listener
 from llmbench.run.load import load_note, load_now
 from llmbench.run.lock import device_lock
@@ -173,7 +173,7 @@ def close(folder: Path, *, complete: bool, interrupted: bool = False) -> Outcome
     manifest = Manifest(
         header, complete, outcome.counts, notes=tuple(dict.fromkeys([*header.notes, *found.notes])),
         wall_s=sum(found.wall_s.values()),
-        point_wall_s=_mean_by_point(found.wall_s), ledger_s=found.ledger_s,
+        unit_wall_s=_mean_by_unit(found.wall_s), ledger_s=found.ledger_s,
         sentinels=sentinels_of(found.looks, started=header.started),
     )  # fmt: skip
     write_run(folder, manifest, list(_in_order(units, found)), found.telemetry)
@@ -202,11 +202,11 @@ def _outcome(folder: Path, found: Journaled, *, complete: bool, interrupted: boo
     )  # fmt: skip
 
 
-def _mean_by_point(wall_s: Mapping[tuple[str, int], float]) -> dict[str, float]:
-    by_point: dict[str, list[float]] = {}
-    for (point_id, _), seconds in wall_s.items():
-        by_point.setdefault(point_id, []).append(seconds)
-    return {point_id: sum(all_s) / len(all_s) for point_id, all_s in by_point.items()}
+def _mean_by_unit(wall_s: Mapping[UnitKey, float]) -> dict[str, float]:
+    by_unit: dict[str, list[float]] = {}
+    for (unit_id, _), seconds in wall_s.items():
+        by_unit.setdefault(unit_id, []).append(seconds)
+    return {unit_id: sum(all_s) / len(all_s) for unit_id, all_s in by_unit.items()}
 
 
 def _first_open(found: Journaled) -> int:

@@ -86,7 +86,7 @@ def measure_unit(unit: Unit, bench: Bench) -> None:
     start = perf_counter()
     bench.watch.before(unit)
     bench.ledger.enter("build")
-    DEVICE.restart(f"{unit.seed} {unit.point_id} {unit.process}")
+    DEVICE.restart(f"{unit.seed} {unit.unit_id} {unit.process}")
     if "torch._dynamo" in sys.modules or any(OPS[c.op].impls[c.impl].compiled for c in unit.cases):
         forget_compiled()
     with bench.telemetry.sampling("power" in unit.probes):
@@ -96,7 +96,7 @@ def measure_unit(unit: Unit, bench: Bench) -> None:
         bench.emit(Rows(rows, note))
     bench.watch.after(unit)
     bench.ledger.enter("idle")
-    bench.emit(UnitDone(unit.point_id, unit.process, perf_counter() - start, bench.ledger.take()))
+    bench.emit(UnitDone(unit.unit_id, unit.process, perf_counter() - start, bench.ledger.take()))
 
 
 def _measure_cases(unit: Unit, bench: Bench) -> None:

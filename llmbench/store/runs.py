@@ -83,7 +83,7 @@ class Manifest:
     counts: dict[str, int]  # cases by status; a case with several processes counts once, by its worst
     notes: tuple[str, ...] = ()
     wall_s: float = 0.0  # of all units, over every session of the run
-    point_wall_s: dict[str, float] = field(default_factory=dict)  # by point_id, mean over processes
+    unit_wall_s: dict[str, float] = field(default_factory=dict)  # by point or case, mean over processes
     ledger_s: dict[str, float] = field(default_factory=dict)  # seconds of the workers by stage
     sentinels: tuple[Sentinel, ...] = ()  # how fast the machine was; older runs have none
 
