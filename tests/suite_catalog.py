@@ -210,7 +210,7 @@ TRAIN_STEP = OpSpec(
     params=(
         ParamSpec("model", "str", "tiny", choices=("tiny", "10m", "125m", "350m", "1b", "3b", "llama3_8b")),
         *(ParamSpec(name, "int", 0, minimum=0) for name in ("layers", "num_heads", "num_kv_heads")),
-        ParamSpec("seq_len", "int", minimum=1),
+        ParamSpec("seq_len", "int", minimum=2),
         *(ParamSpec(name, "int", 1, minimum=1) for name in ("micro_batch", "accumulation")),
         ParamSpec("attention", "str", "sdpa_flash"),
         ParamSpec("dtype", "str", "float32", choices=("float32", "bfloat16", "float64")),
@@ -229,6 +229,19 @@ TRAIN_STEP = OpSpec(
     ),
     phases=("step",),
     impls=tuple(ImplSpec(name, phases=("step",)) for name in ("eager", "compiled")),
+    constraints=(
+        Constraint(
+            "multiple_of",
+            "num_heads",
+            "num_kv_heads",
+            preset="model",
+            own={
+                "tiny": {"num_heads": 4, "num_kv_heads": 2},
+                "125m": {"num_heads": 12, "num_kv_heads": 12},
+            },
+        ),
+        Constraint("only_with", "cross_entropy", "loss", "sft"),
+    ),
     isolation="case",
 )
 

@@ -21,7 +21,7 @@ from llmbench.ops.policy import PpoParams
 from llmbench.ops.preference import PreferenceParams
 from llmbench.ops.reward import RewardParams
 from llmbench.ops.work import build, make_douts, make_inputs, other_values, output_like, work
-from llmbench.suite.values import broken
+from llmbench.suite.constraints import broken
 
 PAIRS = PreferenceParams(pairs=3, seq_len=13, rejected_len=9, hidden=16, vocab=37)
 CASES: dict[str, tuple[Op[Any], Any]] = {

@@ -28,7 +28,7 @@ from llmbench.ops.train_step.params import OptimizerName, config_of, recipe_of
 from llmbench.ops.work import build
 from llmbench.report.dashboard_names import ALL_METRICS
 from llmbench.store.query import read_run
-from llmbench.suite.values import broken
+from llmbench.suite.constraints import broken
 
 SMALL = TrainStepParams(seq_len=24, micro_batch=2, layers=2, attention="naive")
 SEED = torch.zeros((), dtype=torch.int64)

@@ -114,7 +114,8 @@ MALFORMED = {
     ),
     "constraint": (
         ("op: attention\naxes:\n  num_heads: [8, 12]\n  num_kv_heads: [2, 8]\nfixed: {seq_len: 128, head_dim: 64}\n"),
-        "s.yaml:3:18: num_heads 12 is not a multiple of num_kv_heads 8 (at num_heads=12 num_kv_heads=8)",
+        "s.yaml:3:18: num_heads 12 is not a multiple of num_kv_heads 8 (at num_heads=12 num_kv_heads=8); "
+        "skip it, or have both in one axis with labels",
     ),
     "constraint_bundle": (
         (

@@ -3,7 +3,7 @@
 `llmbench worker --describe` prints it as JSON; `run.describe` caches it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Scalar = int | float | str | bool
@@ -27,12 +27,17 @@ class ParamSpec:
 @dataclass(frozen=True)
 class Constraint:
     """A rule between two parameters: `left` must be a multiple of `right`, or at most `right`; or may differ from its
-    default only where `right` is `value` (`only_with`) or is not (`not_with`), since it would do nothing elsewhere."""
+    default only where `right` is `value` (`only_with`) or is not (`not_with`), since it would do nothing elsewhere.
+
+    Where a value of 0 stands for what the parameter `preset` chooses, `own` has that, by preset and parameter.
+    """
 
     kind: Literal["multiple_of", "at_most", "only_with", "not_with"]
     left: str
     right: str
     value: str | None = None
+    preset: str | None = None
+    own: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

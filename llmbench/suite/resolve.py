@@ -5,28 +5,19 @@ Problems are collected, not raised, so that the first one in the document is tol
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import product
 from math import prod
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
 from llmbench.errors import SuiteError, nearest
 from llmbench.metrics import METRICS
 from llmbench.suite.catalog import OpSpec, ParamSpec, Phase, Scalar
+from llmbench.suite.constraints import Setting, violations
 from llmbench.suite.document import Document, Place, dotted, seen
 from llmbench.suite.level import Level
 from llmbench.suite.suite import Axis, AxisValue, GateCase, Match, Skip, Suite
-from llmbench.suite.values import broken, read_value, repeats
+from llmbench.suite.values import read_value, repeats
 
 MAX_CASES = 100_000
-
-
-class Setting(NamedTuple):
-    """A value that a parameter takes, where the text says so, and for an axis which of its values it belongs to."""
-
-    value: Scalar
-    place: Place
-    axis: str | None = None
-    label: str = ""
 
 
 @dataclass
@@ -107,18 +98,9 @@ class Draft:
             self.add(message, self.level.owner("axes")[1], at="key")
 
     def check_constraints(self) -> None:
-        """Stage 5: no combination of axis values breaks a rule of the op; the first one of each rule is told."""
-        for rule in self.op.constraints:
-            for left, right in self._pairs(rule.left, rule.right):
-                if rule.kind in ("only_with", "not_with") and left.value == self._default(rule.left):
-                    continue
-                if what := broken(rule, left.value, right.value):
-                    place = left.place or right.place or ("op",)
-                    labels = dict.fromkeys(s.label for s in (left, right) if s.axis)
-                    where = f" (at {' '.join(labels)})" if labels else ""
-                    text = f"{rule.left} {seen(left.value)} {what} {rule.right} {seen(right.value)}{where}"
-                    self.add(text, place)
-                    break
+        """Stage 5: no combination of values that is not skipped breaks a rule of the op; the first of each is told."""
+        for text, place in violations(self.op, self.settings, self.suite.skip):
+            self.add(text, place)
 
     def add(self, message: str, place: Place, *, at: Literal["key", "value"] = "value") -> None:
         """Notes a problem; where the fault is in another level's text, the message names the overlays."""
@@ -283,16 +265,6 @@ class Draft:
     def _near(self, text: str, known: Iterable[str]) -> str:
         """The nearest name; not after twenty problems, of which one will be told: a search in a long axis is slow."""
         return nearest(text[:60], known) if len(self.problems) < 20 else ""
-
-    def _default(self, name: str) -> Scalar | None:
-        spec = self.op.param(name)
-        return None if spec is None else spec.default
-
-    def _pairs(self, left: str, right: str) -> Iterable[tuple[Setting, Setting]]:
-        """The values that two parameters take together: of one axis only those of the same label."""
-        for a, b in product(self.settings.get(left, []), self.settings.get(right, [])):
-            if a.axis is None or a.axis != b.axis or a.label == b.label:
-                yield a, b
 
 
 def choices(suite: Suite, key: str, values: Iterable[Scalar]) -> dict[Scalar, None] | None:

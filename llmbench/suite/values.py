@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from llmbench.errors import nearest
-from llmbench.suite.catalog import Constraint, ParamSpec, Scalar
+from llmbench.suite.catalog import ParamSpec, Scalar
 from llmbench.suite.document import seen
 
 _KINDS = {"int": "an integer", "float": "a number", "str": "a string", "bool": "true or false"}
@@ -33,19 +33,6 @@ def read_text(spec: ParamSpec, text: str) -> Scalar:
     except (KeyError, ValueError, OverflowError):
         raise ValueError(f"is {seen(text)}; wanted {_KINDS[spec.type]}") from None
     return read_value(spec, value)
-
-
-def broken(constraint: Constraint, left: Scalar, right: Scalar) -> str | None:
-    """Which rule the two values break, as `is not a multiple of`, or None. `left` is not at its default."""
-    if constraint.kind == "only_with":
-        return "has no effect with" if right != constraint.value else None
-    if constraint.kind == "not_with":
-        return "has no effect with" if right == constraint.value else None
-    if isinstance(left, str) or isinstance(right, str):
-        return None
-    if constraint.kind == "at_most":
-        return "is more than" if left > right else None
-    return "is not a multiple of" if right and left % right else None  # 0, where it may be given, is a preset's own
 
 
 def repeats(values: Iterable[Scalar]) -> list[tuple[int, int]]:

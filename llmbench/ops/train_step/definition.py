@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Generator, Tensor
 
-from llmbench.kernels.model import forward_flops, step_flops
+from llmbench.kernels.model import PRESETS, forward_flops, step_flops
 from llmbench.kernels.model.flops import AttentionKind
 from llmbench.ops.op import Cost, Op
 from llmbench.ops.registry import register
@@ -14,6 +14,7 @@ from llmbench.ops.train_step.params import TrainStepParams, config_of
 from llmbench.ops.train_step.reference import oracle
 from llmbench.suite.catalog import Constraint, Phase
 
+OWN_HEADS = {name: {"num_heads": c.num_heads, "num_kv_heads": c.num_kv_heads} for name, c in PRESETS.items()}
 SEED = 0  # of weights and data
 
 
@@ -64,7 +65,7 @@ train_step: Op[TrainStepParams] = Op(
     input_names=("seed",),
     constant=("seed",),
     constraints=(
-        Constraint("multiple_of", "num_heads", "num_kv_heads"),
+        Constraint("multiple_of", "num_heads", "num_kv_heads", preset="model", own=OWN_HEADS),
         Constraint("only_with", "matmul", "dtype", "float32"),
         Constraint("only_with", "cross_entropy", "loss", "sft"),
         Constraint("only_with", "autocast", "dtype", "float32"),
