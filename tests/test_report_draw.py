@@ -185,6 +185,9 @@ def test_an_empty_run_and_a_match_of_nothing_are_said() -> None:
         assert panel.why_empty and panel.why_empty.endswith(".")
     assert drawn("kind: sweep, y: time, where: {batch: 99}").why_empty == "No case of the run matches where."
     assert drawn("kind: sweep, y: compile_time").why_empty == "No case was compiled."
+    warm = [make_run([replace(r, cache="warm") for r in sized_rows(sized_suite())], sized_suite())]
+    assert str(drawn("kind: sweep, y: bytes_peak_fraction", warm).why_empty).startswith("The cache was warm")
+    assert drawn("kind: sweep, y: flop_peak_fraction", warm).why_empty is None, "a warm cache takes nothing from FLOP"
     assert drawn("kind: sweep, y: power").why_empty == "No case has power: the suite does not ask for the probe power."
     lost = [make_row(c, status="oom", why="no room") for c in cases_of(sized_suite())]
     assert drawn("kind: sweep, y: time", [make_run(lost, sized_suite())]).why_empty == "No case has a result: 24 oom."

@@ -202,6 +202,9 @@ def test_the_best_of_a_subplot_are_named_among_those_that_do_as_much_work_a_toke
     assert list(letters) == ["A"] and letters["A"][0] == "flash"
     assert "A: flash, 512.0 k/s at 512.0 KiB." in panel.caption
     assert [t.data["text"] for t in lines(panel, "flash")] == [["A"]]
+    slower = drawn("kind: pareto, x: time, y: peak_memory, front: subplot, where: {heads: gqa}, color: heads")
+    symbols = [t.data["marker"]["symbol"] for t in lines(slower)]
+    assert all(s == sorted(s) for s in symbols) and {"circle", "circle-open"} == set(symbols[0]), "filled ones first"
     sides = drawn("kind: pareto, x: time, y: peak_memory, front: subplot, facet: heads, where: {seq_len: 512}")
     assert [row.cells[-1] for row in sides.rows if row.cells[-1]] == ["A", "B"], "one in each subplot"
     lengths = drawn("kind: pareto, x: tokens_per_s, y: peak_memory, front: subplot, where: {heads: gqa}")

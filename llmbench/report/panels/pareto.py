@@ -132,6 +132,7 @@ def _marks(
     points: Sequence[Point], color: str, cell: Cell, x: Quantity, y: Quantity, rest: Sequence[str],
     on_front: Mapping[int, str],
 ) -> Trace:  # fmt: skip
+    points = sorted(points, key=lambda p: id(p) not in on_front)  # the legend's mark is that of the first
     marks = {
         "type": "scatter", "mode": "markers+text", "name": plain(color), "legendgroup": color[:200], **cell.refs,
         "x": [x.at(p) for p in points], "y": [y.at(p) for p in points],

@@ -47,8 +47,10 @@ def why_none(name: str, points: Sequence[Point], data: PageData) -> str:
         return "No case has counts of both FLOP and bytes."
     if name.startswith("hardware_") and not any(p.line.rates.hardware_flop_per_s for p in ok):
         return "No case says how much of its FLOP is computed again."
+    if name == "bytes_peak_fraction" and all(p.rows[0].cache == "warm" for p in ok):
+        return "The cache was warm: what a call reads need not come from the device's memory."
     if name.endswith("peak_fraction"):
-        return f"The datasheet peak of {devices_text(data)} is not known, or the cache was warm."
+        return f"The datasheet peak of {devices_text(data)} is not known."
     if name == "floor_time":
         return (
             f"How fast {devices_text(data)} moves bytes is not known: {data.ceilings_command} measures it, "
