@@ -210,7 +210,7 @@ TRAIN_STEP = OpSpec(
     params=(
         ParamSpec("model", "str", "tiny", choices=("tiny", "10m", "125m", "350m", "1b", "3b", "llama3_8b")),
         *(ParamSpec(name, "int", 0, minimum=0) for name in ("layers", "num_heads", "num_kv_heads")),
-        ParamSpec("seq_len", "int", minimum=2),
+        ParamSpec("seq_len", "int", minimum=3),
         *(ParamSpec(name, "int", 1, minimum=1) for name in ("micro_batch", "accumulation")),
         ParamSpec("attention", "str", "sdpa_flash"),
         ParamSpec("dtype", "str", "float32", choices=("float32", "bfloat16", "float64")),

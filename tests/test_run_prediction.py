@@ -100,6 +100,18 @@ def test_cases_above_one_that_ran_out_of_memory_are_inferred(needy: Path, llmben
     assert done["counts"] == {"ok": 2, "oom": 2, "inferred": 2}
 
 
+def test_a_resumed_run_remembers_what_ran_out_of_memory(needy: Path, llmbench: Any) -> None:
+    done = json.loads(llmbench("run", "needy.yaml", "--only", "impl=unknown", "--json", rc=0).stdout)
+    folder = needy / done["folder"]
+    journal = folder / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    ends = [i for i, line in enumerate(lines) if json.loads(line)["type"] == "unit"]
+    journal.write_text("".join(lines[: ends[3] + 1]))  # as if it had been killed when those of two rows were done
+    (folder / "run.json").unlink()
+    again = json.loads(llmbench("run", "--resume", "latest", "--json", rc=0).stdout)
+    assert again["complete"] and again["counts"] == {"ok": 2, "oom": 2, "inferred": 2}
+
+
 def test_a_plan_tells_what_cases_need_without_running_them(needy: Path, llmbench: Any) -> None:
     said = llmbench("plan", "needy.yaml", "--predict", rc=0).stdout
     assert "0.00391 GiB" in said and "not known: nobody knows" in said

@@ -46,9 +46,20 @@ def test_what_breaks_a_rule_is_told(name: str) -> None:
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("match", ["{loss: dpo, cross_entropy: chunked}", "{loss: dpo}", "{cross_entropy: [chunked]}"])
-def test_what_is_skipped_may_break_a_rule_of_the_op(match: str) -> None:
-    points = expand(suite(f"{SWEPT}skip: [{{match: {match}, why: the loss is another}}]\n"))
+SKIPS = {
+    "the pair": ["{loss: dpo, cross_entropy: chunked}"],
+    "one of it": ["{loss: dpo}"],
+    "the other": ["{cross_entropy: [chunked]}"],
+    "and what is fixed": ["{loss: dpo, cross_entropy: chunked, seq_len: 8}"],
+    "and all that there is": ["{loss: dpo, cross_entropy: chunked, phase: step, impl: [eager, compiled]}"],
+    "in two": [f"{{loss: dpo, cross_entropy: chunked, impl: {impl}}}" for impl in ("eager", "compiled")],
+}
+
+
+@pytest.mark.parametrize("name", SKIPS)
+def test_what_is_skipped_may_break_a_rule_of_the_op(name: str) -> None:
+    rules = ", ".join(f"{{match: {match}, why: the loss is another}}" for match in SKIPS[name])
+    points = expand(suite(f"{SWEPT}skip: [{rules}]\n"))
     assert len(points) == 4
     cases = [c for p in points for c in p.cases]
     assert all(c.skip for c in cases if (c.params["loss"], c.params["cross_entropy"]) == ("dpo", "chunked"))

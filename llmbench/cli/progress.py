@@ -31,9 +31,10 @@ class _Counting(Listener):
         self._start, self._done_before = monotonic(), done
 
     def found(self, case: Case, record: Record) -> None:
-        """A case is finished."""
+        """A case is finished; one that was not tried says nothing of the pace."""
         self.done += 1
         self.failed += record.status in FAILED
+        self._done_before += record.status in ("skipped", "inferred", "unavailable")
 
     @property
     def left_s(self) -> float:

@@ -15,6 +15,7 @@ CASE_S = 1.0  # build, check and memory pass of a case without history; compilin
 
 
 BLOCKS_OF_AN_ATTEMPT = 2**20  # more than any attempt has: blocks of two attempts have no number in common
+APART = 1024  # cases of a point that have no number in common: their product is kept in 32 bits
 
 
 def units_of(suite: Suite, points: Sequence[Point], *, ignore_prediction: bool = False) -> list[Unit]:
@@ -27,7 +28,7 @@ def units_of(suite: Suite, points: Sequence[Point], *, ignore_prediction: bool =
     return [
         Unit(
             unit_id, process, cases, suite.measure, suite.probes, suite.seed, ignore_prediction,
-            first_block=number * BLOCKS_OF_AN_ATTEMPT, closes=alone or unit_id == last,
+            first_block=number % APART * BLOCKS_OF_AN_ATTEMPT, closes=alone or unit_id == last,
         )
         for process in range(suite.measure.processes)
         for point in points

@@ -29,6 +29,11 @@ class Death(NamedTuple):
     why: str
 
 
+def ran_out(record: Record) -> bool:
+    """Whether the case itself ran out of memory, and not its reference: larger ones will too."""
+    return record.status == "oom" and not (record.why or "").startswith(REFERENCE)
+
+
 @dataclass
 class Workers:
     """The worker of the moment: started when needed, in a fresh process for each `process` of the suite."""
@@ -205,7 +210,7 @@ class Runner:
         return True
 
     def _found(self, unit: Unit, case: Case, record: Record) -> None:
-        if record.status == "oom" and not (record.why or "").startswith(REFERENCE):
+        if ran_out(record):
             self.lost.append(case)
         self.journal.record(unit.key, record)
         self.listener.found(case, record)

@@ -20,7 +20,7 @@ from llmbench.run.load import load_note, load_now
 from llmbench.run.lock import device_lock
 from llmbench.run.plan import estimate_s, to_measure, units_of
 from llmbench.run.protocol import Hello, Unit
-from llmbench.run.runner import Runner, Workers
+from llmbench.run.runner import Runner, Workers, ran_out
 from llmbench.store.record import FAILED, WORST_FIRST, Record, Status
 from llmbench.store.runs import MANIFEST, Code, Header, Load, Manifest, read_manifest, write_run
 from llmbench.store.sentinels import sentinels_of
@@ -145,7 +145,7 @@ def _carry_out(
         listener.note(note)
     interrupted = complete = False
     try:
-        complete = Runner(header.suite, workers, journal, listener).run(
+        complete = Runner(header.suite, workers, journal, listener, lost=_lost(units, found)).run(
             open_units, until=None if max_minutes is None else begin + max_minutes * 60
         )
         workers.stop()
@@ -178,6 +178,11 @@ def close(folder: Path, *, complete: bool, interrupted: bool = False) -> Outcome
     )  # fmt: skip
     write_run(folder, manifest, list(_in_order(units, found)), found.telemetry)
     return outcome
+
+
+def _lost(units: Sequence[Unit], found: Journaled) -> list[Case]:
+    """The cases that ran out of memory before the run was stopped."""
+    return [case for case, record in _in_order(units, found) if ran_out(record)]
 
 
 def _in_order(units: Sequence[Unit], found: Journaled) -> list[tuple[Case, Record]]:

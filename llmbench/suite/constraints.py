@@ -1,12 +1,13 @@
 """Which values of a suite break a rule of its op together."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import combinations, islice, product
+from itertools import combinations, product
 from typing import NamedTuple
 
+from llmbench.suite.case import expand
 from llmbench.suite.catalog import Constraint, OpSpec, Scalar
 from llmbench.suite.document import Place, seen
-from llmbench.suite.suite import Skip
+from llmbench.suite.suite import Suite
 
 Settings = Mapping[str, Sequence["Setting"]]  # by parameter
 
@@ -20,11 +21,18 @@ class Setting(NamedTuple):
     label: str = ""
 
 
-def violations(op: OpSpec, settings: Settings, skip: Sequence[Skip]) -> Iterator[tuple[str, Place]]:
-    """The first combination that breaks each rule and is not skipped: what is wrong, and where."""
-    for rule in op.constraints:
-        asked = (chosen for chosen in _together(rule, settings) if not _skipped(rule, chosen, skip))
-        yield from islice(filter(None, (_broken(op, rule, *chosen) for chosen in asked)), 1)
+def violations(suite: Suite, settings: Settings) -> Iterator[tuple[str, Place]]:
+    """The first combination that breaks each rule of the op and is not skipped: what is wrong, and where."""
+    measured: list[Mapping[str, Scalar]] = []
+    for rule in suite.op.constraints:
+        for chosen in _together(rule, settings):
+            told = _broken(suite.op, rule, *chosen)
+            if told and suite.skip:
+                measured = measured or [c.params for point in expand(suite) for c in point.cases if not c.skip]
+                told = told if _has(measured, rule, chosen) else None
+            if told:
+                yield told
+                break
 
 
 def _broken(op: OpSpec, rule: Constraint, left: Setting, right: Setting, *preset: Setting) -> tuple[str, Place] | None:
@@ -53,12 +61,10 @@ def _together(rule: Constraint, settings: Settings) -> Iterable[tuple[Setting, .
             yield chosen
 
 
-def _skipped(rule: Constraint, chosen: Sequence[Setting], skip: Sequence[Skip]) -> bool:
-    """Whether all cases that have these values are skipped."""
-    names = (rule.left, rule.right, rule.preset)
-    facts: dict[str, Scalar] = {s.axis: s.label.partition("=")[2] for s in chosen if s.axis and s.axis not in names}
-    facts |= {str(name): s.value for name, s in zip(names, chosen, strict=False)}
-    return any(all(facts.get(key) in values for key, values in one.match.items()) for one in skip)
+def _has(measured: Iterable[Mapping[str, Scalar]], rule: Constraint, chosen: Sequence[Setting]) -> bool:
+    """Whether any case has these values."""
+    values = [(str(name), s.value) for name, s in zip((rule.left, rule.right, rule.preset), chosen, strict=False)]
+    return any(all(params.get(name) == value for name, value in values) for params in measured)
 
 
 def broken(constraint: Constraint, left: Scalar, right: Scalar) -> str | None:

@@ -99,7 +99,7 @@ class Draft:
 
     def check_constraints(self) -> None:
         """Stage 5: no combination of values that is not skipped breaks a rule of the op; the first of each is told."""
-        for text, place in violations(self.op, self.settings, self.suite.skip):
+        for text, place in violations(self.suite, self.settings):
             self.add(text, place)
 
     def add(self, message: str, place: Place, *, at: Literal["key", "value"] = "value") -> None:

@@ -40,9 +40,10 @@ class Data:
         ]
 
     def _draw(self, index: int) -> Batch:
+        """Of three tokens at the least: of two, the one that is learned from attends to itself alone."""
         r = self._recipe
         rows = 2 * r.rows if r.pairs else r.rows
-        return self._corpus.ragged(index, batch=rows, seq_len=r.seq_len, shortest=max(2, r.seq_len // 2))
+        return self._corpus.ragged(index, batch=rows, seq_len=r.seq_len, shortest=max(3, r.seq_len // 2))
 
 
 class TrainingStep:

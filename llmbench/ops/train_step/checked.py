@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from llmbench.kernels.training import Mark, Part, TrainingStep, unmarked
+from llmbench.ops.gemm import multiplied_as
 
 CHECKED = 3  # first steps: the third hangs on two updates, and AdamW's first is Lion's
 SUMS = 16  # of a sketch
@@ -28,7 +29,7 @@ def sketch(tensor: Tensor, sums: int = SUMS) -> Tensor:
     wide, device = torch.promote_types(tensor.dtype, torch.float32), tensor.device
     rows_KR = _signs(kept, rows, seed=rows).to(device, wide)
     columns_LC = _signs(sums // kept, columns, seed=-columns).to(device, wide)
-    with torch.autocast(device.type, enabled=False):
+    with torch.autocast(device.type, enabled=False), multiplied_as("ieee"):
         sums_KC = matrix_RC.new_zeros(kept, columns, dtype=wide)
         for signs, piece in zip(torch.split(rows_KR, PIECE, dim=1), torch.split(matrix_RC, PIECE), strict=True):
             sums_KC += signs @ piece.to(wide)

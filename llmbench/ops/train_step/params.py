@@ -40,7 +40,7 @@ class TrainStepParams:
     layers: Annotated[int, AtLeast(0)] = 0
     num_heads: Annotated[int, AtLeast(0)] = 0
     num_kv_heads: Annotated[int, AtLeast(0)] = 0
-    seq_len: Annotated[int, AtLeast(2)]
+    seq_len: Annotated[int, AtLeast(3)]
     micro_batch: int = 1
     accumulation: int = 1
     attention: AttentionName = "sdpa_flash"

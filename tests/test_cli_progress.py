@@ -1,0 +1,55 @@
+"""The time that is left, and what is said to be on."""
+
+from time import monotonic
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from llmbench.cli import progress
+from llmbench.store.record import Record, Status
+
+CASE = cast("Any", SimpleNamespace(label="eager step layers=4"))
+
+
+def lines(monkeypatch: pytest.MonkeyPatch, *, cases: int, estimate_s: float, after_s: float) -> progress.Lines:
+    """A listener whose run began so many seconds ago."""
+    heard = progress.Lines()
+    heard.begins(cases=cases, done=0, estimate_s=estimate_s)
+    now = monotonic() + after_s
+    monkeypatch.setattr(progress, "monotonic", lambda: now)
+    return heard
+
+
+def tell(heard: progress.Lines, status: Status, many: int = 1) -> None:
+    for _ in range(many):
+        heard.found(CASE, Record("c", 0, status))
+
+
+def test_time_left_goes_over_from_the_estimate_to_the_pace_and_never_stands_at_zero(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard = lines(monkeypatch, cases=30, estimate_s=60.0, after_s=120.0)
+    assert heard.left_s == pytest.approx(60)
+    tell(heard, "ok")
+    assert 60 * 29 / 30 < heard.left_s < 120 * 29
+    tell(heard, "wrong", 2)
+    assert heard.left_s == pytest.approx(120 / 3 * 27) and heard.failures == ", 2 failed"
+
+
+def test_cases_that_are_not_tried_are_no_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = lines(monkeypatch, cases=30, estimate_s=360.0, after_s=0.01)
+    tell(heard, "skipped", 3)
+    tell(heard, "inferred", 2)
+    assert heard.left_s == pytest.approx(360)
+
+
+def test_a_line_names_the_case_that_is_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    heard = lines(monkeypatch, cases=30, estimate_s=60.0, after_s=11.0)
+    tell(heard, "ok")
+    heard.stage("inputs", None)
+    assert "now" not in capsys.readouterr().err
+    heard.stage("time", CASE)
+    heard.stage("time", CASE)
+    said = capsys.readouterr().err
+    assert said.count("1/30 cases") == 1 and said.endswith(" left; now eager step layers=4\n")
