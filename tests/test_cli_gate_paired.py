@@ -275,5 +275,4 @@ def test_unchanged_code_on_this_cpu_is_never_red(tmp_path: Path, env: dict[str, 
     done = subprocess.run([*gate, *more], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 5), done.stdout + done.stderr
     paired = json.loads(done.stdout)["paired"]
-    assert paired["same_code"] and paired["wall_s"] < 120
-    assert paired["pairs"] >= 1 or done.returncode == 5, "a machine too busy for one pair in that time may say so"
+    assert paired["pairs"] >= 1 and paired["same_code"] and paired["wall_s"] < 60
