@@ -51,20 +51,20 @@ def oracle(p: TrainStepParams, phase: Phase, inputs: Sequence[Tensor], douts: Se
     for name, gradient, change, weight in zip(*found[1:], strict=True):
         off = GRADIENT_OFF * tolerance * (_norm(gradient) + least)
         gradients.append(near(f"sketch of the gradient of {name}", gradient, off))
-        off = change_off * _norm(change) + rounded * _norm(weight)
+        off = change_off * _norm(change) + rounded * weight
         changes.append(near(f"sketch of the change of {name}", change, off))
     return [loss, *gradients, *changes]
 
 
 class _Found(NamedTuple):
-    """A loss, names of parameters, and what is told of their gradients, changes and weights, from a short sketch to one
-    that is long enough to have the norm."""
+    """A loss, names of parameters, and what is told of their gradients and changes: a short sketch, then one that is
+    long enough to have the norm."""
 
     loss: Tensor
     names: list[str]
     gradients: list[Tensor]
     changes: list[Tensor]
-    weights: list[Tensor]
+    weights: list[float]  # norms
 
 
 def _norm(told: Tensor) -> float:
@@ -78,7 +78,7 @@ def _told(tensor: Tensor) -> Tensor:
 @lru_cache(maxsize=8)
 def _reference(p: TrainStepParams, seed: int, device: torch.device) -> _Found:
     step = TrainingStep(recipe_of(p, device=device), device=device, seed=seed)
-    weights = [_told(w.detach()) for w in reversed(list(step.model.parameters()))]
+    weights = [float(torch.linalg.vector_norm(w.detach())) for w in reversed(list(step.model.parameters()))]
     with multiplied_as("ieee"):
         loss, *told = first_steps(step, step, _told)
     count = len(weights)
