@@ -249,6 +249,8 @@ def test_it_tells_parts_of_time_and_memory_and_the_loss_after_some_steps() -> No
     }
     assert all(v > 0 for k, v in told.items() if k[0] == "time")
     assert told["parts_over_step"] > 0, "against steps that no mark disturbs"
+    twenty = TrainingStep(recipe_of(SMALL, device=torch.device("cpu")), device=torch.device("cpu"), seed=int(SEED))
+    assert told["loss_after"] == [float(twenty()) for _ in range(20)][-1], "of the 20th step, marks or none"
     assert told["loss_after"] < float(first[0])
     memory = sum(v for k, v in told.items() if k[0] == "peak_memory")
     predicted = train_step.predicted_memory(SMALL, "eager")

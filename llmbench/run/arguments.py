@@ -22,4 +22,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--path", action="append", default=[], help=argparse.SUPPRESS)  # for plugins, last
     parser.add_argument("--first", action="append", default=[], help=argparse.SUPPRESS)  # for plugins, first
     parser.add_argument("--serve", metavar="IN,OUT", help=argparse.SUPPRESS)  # descriptors of a parent
+    parser.add_argument("--forks", type=int, metavar="FD", help=argparse.SUPPRESS)  # a parent's socket
     return parser

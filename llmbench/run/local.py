@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import IO
 
 import llmbench
 from llmbench.errors import MachineError, ProtocolError
+from llmbench.run.fork_server import Forked, ForkServer
 from llmbench.run.protocol import Hello, Message, decode, encode
 
 START_S = 120.0  # importing torch from a cold network disk takes a minute
@@ -54,29 +56,45 @@ class WorkerDied(Exception):  # noqa: N818  (an event that the runner handles)
         return f"{how}; {last[:300]}" if last else how
 
 
-class LocalWorker:
-    """Starts a worker in a session of its own, so that Ctrl-C reaches the parent alone and a kill reaches all of it."""
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """How a worker is started. `first` goes first on sys.path; `harness`: the folder that holds llmbench, None for this
+    very one; `more`: of its environment."""
 
-    def __init__(
-        self, *, device: str, plugins: Sequence[str], plugin_path: Path, log: Path, threads: int | None = None,
-        python: str = sys.executable, first: Sequence[Path] = (), harness: Path | None = None,
-        more: Mapping[str, str] | None = None,
-    ) -> None:  # fmt: skip
-        """`first` goes first on sys.path; `harness`: the folder that holds llmbench, None for this very one; `more`: of
-        its environment."""
-        self._log_path = log
-        self._log_start = log.stat().st_size if log.exists() else 0
-        child_in, self._to_child = os.pipe()
-        self._from_child, child_out = os.pipe()
-        command = [python, "-P", "-m", "llmbench.run.serve", "--serve", f"{child_in},{child_out}", "--device", device]
-        command += [arg for plugin in plugins for arg in ("--plugin", plugin)] + ["--path", str(plugin_path)]
-        command += [arg for folder in first for arg in ("--first", str(folder))]
-        env = {**worker_environment(device, threads=threads, harness=harness), **(more or {})}
-        with log.open("ab") as output:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(child_in, child_out),
+    device: str
+    plugins: Sequence[str]
+    plugin_path: Path
+    log: Path
+    threads: int | None = None
+    python: str = sys.executable
+    first: Sequence[Path] = ()
+    harness: Path | None = None
+    more: Mapping[str, str] = field(default_factory=dict)
+
+    def start(self, *how: str, descriptors: Sequence[int]) -> "subprocess.Popen[bytes]":
+        """In a session of its own, so that Ctrl-C reaches the parent alone and a kill reaches all of it."""
+        command = [self.python, "-P", "-m", "llmbench.run.serve", *how, "--device", self.device]
+        command += [arg for plugin in self.plugins for arg in ("--plugin", plugin)] + ["--path", str(self.plugin_path)]
+        command += [arg for folder in self.first for arg in ("--first", str(folder))]
+        env = {**worker_environment(self.device, threads=self.threads, harness=self.harness), **self.more}
+        with self.log.open("ab") as output:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=tuple(descriptors),
                 start_new_session=True, env=env,
             )  # fmt: skip
+
+
+class LocalWorker:
+    """A worker with the descriptors that it is spoken to by: a fresh process, or where there is a `server` its fork."""
+
+    def __init__(self, program: Program, server: ForkServer | None = None) -> None:
+        self._log_path = program.log
+        self._log_start = program.log.stat().st_size if program.log.exists() else 0
+        child_in, self._to_child = os.pipe()
+        self._from_child, child_out = os.pipe()
+        self.process: Forked | subprocess.Popen[bytes] = (server and server.fork((child_in, child_out))) or program.start(
+            "--serve", f"{child_in},{child_out}", descriptors=(child_in, child_out)
+        )
         os.close(child_in)
         os.close(child_out)
         self._reader: IO[bytes] = os.fdopen(self._from_child, "rb", buffering=0)

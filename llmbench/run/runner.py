@@ -6,9 +6,10 @@ from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 
+from llmbench.run.fork_server import ForkServer, can_fork
 from llmbench.run.journal import Journal
 from llmbench.run.listener import Listener
-from llmbench.run.local import LocalWorker, WorkerDied
+from llmbench.run.local import LocalWorker, Program, WorkerDied
 from llmbench.run.lock import DeviceLock
 from llmbench.run.oom import KillCounter
 from llmbench.run.plan import BLOCKS_OF_AN_ATTEMPT
@@ -44,6 +45,7 @@ class Workers:
     lock: DeviceLock
     current: LocalWorker | None = None
     process: int = -1
+    server: ForkServer | None = None
     since: float = 0.0  # when the first one was started
     startup_s: float = 0.0  # spent on starting and ending workers, not yet counted for a unit
 
@@ -52,15 +54,33 @@ class Workers:
         self.stop()
         begin = monotonic()
         self.since = self.since or begin
-        self.current = LocalWorker(
+        program = Program(
             device=self.suite.device, plugins=self.suite.plugins, plugin_path=self.plugin_path,
             log=self.folder / "worker.log", threads=self.suite.measure.threads,
         )  # fmt: skip
+        self.current = LocalWorker(program, self._server(program, process))
         self.process = process
         self.lock.uses(self.current.pid)
         hello = self.current.hello()
         self.startup_s += monotonic() - begin
         return self.current, hello
+
+    def _server(self, program: Program, process: int) -> ForkServer | None:
+        """What forks the workers of a `process` of the suite, where each case has its own; None else.
+
+        Each process of the suite has its server: so what lies where in memory is drawn anew, as it is everywhere.
+        """
+        if self.suite.isolation != "case" or not can_fork(self.suite.device):
+            return None
+        if self.server is None or self.process != process or not self.server.lives:
+            self._end_server()
+            self.server = ForkServer(program.start)
+        return self.server
+
+    def _end_server(self) -> None:
+        if self.server is not None:
+            self.server.stop()
+            self.server = None
 
     def get(self, process: int) -> LocalWorker:
         """The worker of a process of the suite."""
@@ -81,6 +101,11 @@ class Workers:
         if self.current is not None:
             self.current.kill()
             self.current = None
+
+    def close(self) -> None:
+        """Nothing of it is left: a worker that there is, is killed."""
+        self.drop()
+        self._end_server()
 
 
 @dataclass

@@ -36,6 +36,7 @@ from llmbench.ops.registry import catalog, load_plugins
 from llmbench.run.arguments import parse
 from llmbench.run.ask import PROGRESS
 from llmbench.run.ceiling_worker import reached
+from llmbench.run.fork_server import forked
 from llmbench.run.limits import limit_memory, total_memory_bytes
 from llmbench.run.paired.keeper import Keeper
 from llmbench.run.prediction import predictions
@@ -56,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0, 2 for bad input, 3 when this machine cannot."""
     args = parse(sys.argv[1:] if argv is None else argv)
     try:
+        if args.forks is not None and not _is_forked(args):
+            return 0
         if args.serve:
             return _serve(args)
         if args.describe:
@@ -70,6 +73,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LlmbenchError as e:
         print(f"llmbench: {e}", file=sys.stderr)
         return e.exit_code
+
+
+def _is_forked(args: argparse.Namespace) -> bool:
+    """True in each worker that this server forks, which then serves its parent; False at the server's own end."""
+    _die_with_parent()
+    import torch._dynamo  # what torch.optim and torch.utils.checkpoint import at their first call
+
+    descriptors = forked(args.forks)
+    if descriptors is not None:
+        args.serve = ",".join(map(str, descriptors))
+    return descriptors is not None
 
 
 def _serve(args: argparse.Namespace) -> int:

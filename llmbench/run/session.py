@@ -76,7 +76,7 @@ def start(order: Order, listener: Listener, *, max_minutes: float | None = None)
             journal = Journal(folder)
             journal.header(header)
         except BaseException:
-            workers.drop()
+            workers.close()
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return _carry_out(folder, Journaled(header), journal, workers, listener, begin, max_minutes, order.results)
@@ -108,7 +108,7 @@ def resume(
                     "Go on all the same with --force, or run the suite anew"
                 )
         except BaseException:
-            workers.drop()
+            workers.close()
             raise
         journal = Journal(folder)
         for note in ["resumed", *(f"forced: {d}" for d in differences)]:
@@ -158,7 +158,7 @@ def _carry_out(
             close(folder, complete=False)
         raise
     finally:
-        workers.drop()
+        workers.close()
         journal.close()
         listener.ends()
     return close(folder, complete=complete, interrupted=interrupted)

@@ -17,8 +17,8 @@ from llmbench.ops.train_step.definition import SEED
 from llmbench.ops.train_step.params import TrainStepParams
 
 Key = str | tuple[str, str]
-LEARNED = 20  # steps after which the loss is told
-WARM = 1  # steps with marks before those that are timed
+LEARNED = 20  # steps after which the loss is told: fewer than are made
+WARM = 4  # steps with marks before those that are timed, as many as there are different data
 TURNS = (False, True, True, False, True, False, False, True)  # of steps with marks and without, in an octet
 OCTETS = range(4, 13)  # of them, or the other way round
 STEADY = 0.009  # standard error of the ratio of the two, from which on there are octets enough: a look is for 3 %
@@ -58,8 +58,7 @@ class Steps:
         """From passes of their own, begun anew: parts of the time, loss after some steps, parts of the memory."""
         self.reset()  # or two models would be there at once
         self._step = self._made()
-        found = self._learned()
-        found |= self._parts()
+        found = self._steady()
         self.reset()
         if self._recipe.compiled:
             return found
@@ -88,17 +87,9 @@ class Steps:
                 return loss
             self._step.steps -= 1
 
-    def _learned(self) -> dict[Key, float]:
-        """The loss of the last of the first steps, and what loss scaling did in them."""
-        assert self._step is not None
-        losses = [self._one() for _ in range(LEARNED)]
-        found: dict[Key, float] = {"loss_after": float(losses[-1].item())}
-        if self._step.scaler is not None:
-            found |= {"skipped_steps": self._step.skipped, "loss_scale_after": self._step.scaler.scale}
-        return found
-
-    def _parts(self) -> dict[Key, float]:
-        """Seconds of each part, the median over steps, and their sum over steps that no mark disturbs.
+    def _steady(self) -> dict[Key, float]:
+        """Seconds of each part, the median over steps, and their sum over steps that no mark disturbs; in the same
+        steps the loss of the LEARNED-th, and what loss scaling did until then.
 
         The device is waited for between parts. Steps with marks and without take turns in octets. Every fourth step has
         the same data and how long steps take may alternate, as blocks of memory come and go: in an octet both kinds are
@@ -106,12 +97,20 @@ class Steps:
         steps are slow; that is no look at their middle: on a CPU with neighbours 32 steps put 12 % of medians off by
         more than 3 %.
         """
-        assert self._step is not None
         clock, chance = PartClock(self._device), Random(SEED)
+        found: dict[Key, float] = {}
         spent: list[dict[str, float]] = []
         ratios: list[float] = []
+
+        def one(mark: Mark) -> None:
+            loss, step = self._one(mark), self._step
+            if step is not None and step.steps == LEARNED:
+                found["loss_after"] = float(loss.item())
+                if step.scaler is not None:
+                    found.update({"skipped_steps": step.skipped, "loss_scale_after": step.scaler.scale})
+
         for _ in range(WARM):
-            self._one(clock.mark)
+            one(clock.mark)
             clock.take()
         until = perf_counter() + PATIENCE_S
 
@@ -123,14 +122,14 @@ class Steps:
             swapped = chance.random() < 0.5
             for is_marked in (turn != swapped for turn in TURNS):
                 begin = perf_counter()
-                self._one(clock.mark if is_marked else unmarked)
+                one(clock.mark if is_marked else unmarked)
                 if is_marked:
                     spent.append(clock.take())
                 else:
                     _wait_for(self._device)
                     whole_s += perf_counter() - begin
             ratios.append(sum(sum(s.values()) for s in spent[-len(TURNS) // 2 :]) / whole_s)
-        found: dict[Key, float] = {("time", part): median(s.get(part, 0.0) for s in spent) for part in PARTS}
+        found |= {("time", part): median(s.get(part, 0.0) for s in spent) for part in PARTS}
         return found | {"parts_over_step": median(ratios)}
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from llmbench.errors import MachineError, UsageError
 from llmbench.machine.simulated import NAME as SIMULATED
-from llmbench.run.local import START_S, LocalWorker, WorkerDied
+from llmbench.run.local import START_S, LocalWorker, Program, WorkerDied
 from llmbench.run.lock import DeviceLock
 from llmbench.run.oom import KillCounter
 from llmbench.run.paired.subject import Side, Sides
@@ -210,11 +210,12 @@ class Crew:
 
     def _worker(self, side: Side) -> LocalWorker:
         try:
-            worker = LocalWorker(
+            program = Program(
                 device=self.device, plugins=self.plugins, plugin_path=side.plugin_path,
                 log=self.folder / f"{side.name}.log", threads=self.threads, python=side.python, first=side.first,
                 harness=side.harness, more={"TORCH_EXTENSIONS_DIR": str(side.extensions)},
             )  # fmt: skip
+            worker = LocalWorker(program)
         except OSError as e:
             raise MachineError(f"{side.python}: cannot be started: {e.strerror}") from e
         self.lock.uses(worker.pid)
