@@ -57,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0, 2 for bad input, 3 when this machine cannot."""
     args = parse(sys.argv[1:] if argv is None else argv)
     try:
-        if args.forks is not None and not _is_forked(args):
-            return 0
+        if args.forks is not None:
+            return _fork(args)
         if args.serve:
             return _serve(args)
         if args.describe:
@@ -75,15 +75,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return e.exit_code
 
 
-def _is_forked(args: argparse.Namespace) -> bool:
-    """True in each worker that this server forks, which then serves its parent; False at the server's own end."""
+def _fork(args: argparse.Namespace) -> int:
+    """In each worker that this server forks, serves its parent; returns at the server's own end."""
     _die_with_parent()
     import torch._dynamo  # what torch.optim and torch.utils.checkpoint import at their first call
 
     descriptors = forked(args.forks)
-    if descriptors is not None:
-        args.serve = ",".join(map(str, descriptors))
-    return descriptors is not None
+    if descriptors is None:
+        return 0
+    args.serve = ",".join(map(str, descriptors))
+    code = _serve(args)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # as forks of multiprocessing end: to tear down what all share takes a second
 
 
 def _serve(args: argparse.Namespace) -> int:
