@@ -86,11 +86,13 @@ class TrainingStep:
             mark("backward")
             torch.autograd.backward(loss if self.scaler is None else self.scaler.scaled(loss))
             losses.append(loss.detach())
+            del loss, before  # to give the graph back takes a while too, and is backward's
         mark("optimizer")
         self._update()
         self.steps += 1
+        whole = torch.stack(losses).sum()
         mark(None)
-        return torch.stack(losses).sum()
+        return whole
 
     @property
     def skipped(self) -> int:
