@@ -43,7 +43,9 @@ class Forked:
                 end = self._told.recv(LONGEST)
             except TimeoutError:
                 raise subprocess.TimeoutExpired(f"worker {self.pid}", timeout or 0.0) from None
-            self._returncode = int(end.removeprefix(b"end ")) if end else -SIGKILL  # as a server dies, so does its worker
+            self._returncode = (
+                int(end.removeprefix(b"end ")) if end else -SIGKILL
+            )  # as a server dies, so does its worker
         return self._returncode
 
     def kill(self) -> None:
@@ -94,6 +96,7 @@ class ForkServer:
 
     def kill(self) -> None:
         """Kills it and its worker, unless it ended on its own; returns when it is gone."""
+        self._asked.close()
         try:
             self._process.wait(timeout=0.5)
         except subprocess.TimeoutExpired:
@@ -125,7 +128,6 @@ def forked(asked_fd: int) -> Sequence[int] | None:
         for descriptor in descriptors:
             os.close(descriptor)
         if pid is None:
-            print("llmbench: no worker is forked from a process of several threads", file=sys.stderr, flush=True)
             asked.send(b"no")
         else:
             _, status = os.waitpid(pid, 0)

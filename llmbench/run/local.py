@@ -14,10 +14,9 @@ from typing import IO
 
 import llmbench
 from llmbench.errors import MachineError, ProtocolError
-from llmbench.run.fork_server import Forked, ForkServer
+from llmbench.run.fork_server import START_S, Forked, ForkServer
 from llmbench.run.protocol import Hello, Message, decode, encode
 
-START_S = 120.0  # importing torch from a cold network disk takes a minute
 LOG_TAIL = 16_384  # bytes of a dead worker's output that are read: a crash writes the stack of every thread
 SHOWN = 1500  # characters of it that are shown when no worker comes up
 
@@ -92,8 +91,9 @@ class LocalWorker:
         self._log_start = program.log.stat().st_size if program.log.exists() else 0
         child_in, self._to_child = os.pipe()
         self._from_child, child_out = os.pipe()
-        self.process: Forked | subprocess.Popen[bytes] = (server and server.fork((child_in, child_out))) or program.start(
-            "--serve", f"{child_in},{child_out}", descriptors=(child_in, child_out)
+        theirs = child_in, child_out
+        self.process: Forked | subprocess.Popen[bytes] = (server and server.fork(theirs)) or program.start(
+            "--serve", f"{child_in},{child_out}", descriptors=theirs
         )
         os.close(child_in)
         os.close(child_out)

@@ -18,6 +18,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -78,8 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fork(args: argparse.Namespace) -> int:
     """In each worker that this server forks, serves its parent; returns at the server's own end."""
     _die_with_parent()
-    import torch._dynamo  # what torch.optim and torch.utils.checkpoint import at their first call
-
+    import_module("torch._dynamo")  # as torch.optim and torch.utils.checkpoint do at their first call
     descriptors = forked(args.forks)
     if descriptors is None:
         return 0

@@ -48,6 +48,34 @@ def add(p):
     return call
 
 
+alone = register(
+    Op(
+        "toy_alone",
+        version=1,
+        params=ScaleParams,
+        phases=("infer",),
+        doc="Doubles a vector, each case in a worker of its own.",
+        inputs=lambda p, generator: [torch.randn(p.size, generator=generator)],
+        reference=lambda p: lambda x: x * 2,
+        cost=lambda p, phase: Cost(bytes=8 * p.size),
+        isolation="case",
+    )
+)
+alone.impl("add")(add)
+
+
+@alone.impl("abort")
+def abort(p):
+    """Kills its process."""
+    return lambda x: os.abort()
+
+
+@alone.impl("sleep")
+def sleep(p):
+    """Never returns."""
+    return lambda x: time.sleep(3600)
+
+
 @attention.impl("toy_good")
 def good(p):
     """A right one, from outside."""

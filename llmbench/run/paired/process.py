@@ -9,7 +9,8 @@ from typing import NamedTuple, TypeVar
 
 from llmbench.errors import MachineError, UsageError
 from llmbench.machine.simulated import NAME as SIMULATED
-from llmbench.run.local import START_S, LocalWorker, Program, WorkerDied
+from llmbench.run.fork_server import START_S
+from llmbench.run.local import LocalWorker, Program, WorkerDied
 from llmbench.run.lock import DeviceLock
 from llmbench.run.oom import KillCounter
 from llmbench.run.paired.subject import Side, Sides
