@@ -260,6 +260,26 @@ def test_it_tells_parts_of_time_and_memory_and_the_loss_after_some_steps() -> No
     assert judge(fn(SEED), expected(train_step, SMALL, "step", [SEED])).why is None
 
 
+def test_parts_are_of_steps_that_update_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = replace(SMALL, autocast="float16", loss_scale=2.0**30)
+    steps = build(train_step.impls["eager"], p, device="cpu")
+    module = sys.modules["llmbench.ops.train_step.steps"]
+    seen: list[int] = []
+    take = module.PartClock.take
+
+    def taken(clock: Any) -> Any:
+        seen.append(steps._step.skipped)
+        return take(clock)
+
+    monkeypatch.setattr(module.PartClock, "take", taken)
+    steps(SEED)
+    steps.reset()
+    told = steps.figures()
+    timed = seen[-module.OCTETS.start * len(module.TURNS) // 2 :]
+    assert told["skipped_steps"] > module.WARM, "or nothing is tested"
+    assert set(timed) == {told["skipped_steps"]}, seen
+
+
 def test_a_compiled_step_is_not_predicted_and_kernels_of_a_gpu_are() -> None:
     assert "torch.compile" in str(train_step.predicted_memory(SMALL, "compiled"))
     gpu = replace(SMALL, attention="triton_flash", cross_entropy="triton_fused", optimizer="lion_triton")

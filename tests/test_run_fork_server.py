@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ import pytest
 from command_line import PROGRAM, environment, llmbench_in
 
 from llmbench.errors import MachineError
+from llmbench.run import fork_server
 from llmbench.run.fork_server import ForkServer, can_fork
 from llmbench.run.local import LocalWorker, Program, WorkerDied
 from llmbench.run.protocol import Hello
@@ -40,7 +42,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program, Fork
     ours = program(tmp_path_factory.mktemp("up"))
     server = ForkServer(ours.start)
     yield ours, server
-    server.kill()
+    server.close()
 
 
 def test_workers_of_one_server_come_one_after_the_other(up: tuple[Program, ForkServer]) -> None:
@@ -50,7 +52,8 @@ def test_workers_of_one_server_come_one_after_the_other(up: tuple[Program, ForkS
         hello = worker.hello()
         process = psutil.Process(worker.pid)
         found.append((hello.pid, process.ppid()))
-        assert hello.pid == worker.pid == os.getsid(worker.pid) == os.getpgid(worker.pid), "a session of its own"
+        assert hello.pid == worker.pid == os.getpgid(worker.pid), "a process group of its own"
+        assert os.getsid(worker.pid) == up[1].pid, "out of reach of Ctrl-C"
         worker.stop()
         assert not psutil.pid_exists(worker.pid) and worker.process.wait() == 0
     assert len({pid for pid, _ in found}) == 2 and len({parent for _, parent in found}) == 1, found
@@ -67,6 +70,49 @@ def test_a_worker_that_is_killed_says_so_and_the_next_one_comes(up: tuple[Progra
     assert isinstance(worker.hello(), Hello)
     worker.kill()
     assert not psutil.pid_exists(worker.pid) and worker.process.wait() == -signal.SIGKILL
+
+
+def test_a_worker_that_is_killed_before_it_says_anything_is_told_and_the_next_one_comes(
+    up: tuple[Program, ForkServer],
+) -> None:
+    worker = LocalWorker(*up)
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(MachineError, match=r"the worker did not start: killed by SIGKILL$"):
+        worker.hello()
+    worker.process.kill()  # one that is gone
+    worker = LocalWorker(*up)
+    worker.hello()
+    worker.stop()
+
+
+def test_an_end_that_nobody_heard_keeps_nobody_waiting(
+    up: tuple[Program, ForkServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when Ctrl-C comes between hearing of it and noting it."""
+    worker = LocalWorker(*up)
+    worker.hello()
+    os.kill(worker.pid, signal.SIGKILL)
+    up[1]._asked.settimeout(10)
+    assert up[1]._asked.recv(64) == b"end -9"
+    monkeypatch.setattr(fork_server, "END_S", 0.2)
+    worker.kill()
+    assert worker.process.wait() == -signal.SIGKILL
+
+
+def test_a_worker_runs_what_was_registered_for_its_end(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    (tmp_path / "leaves_a_word.py").write_text(
+        f"import atexit, pathlib\natexit.register(pathlib.Path({str(told)!r}).touch)\n"
+    )
+    ours = replace(program(tmp_path), plugins=("leaves_a_word",))
+    server = ForkServer(ours.start)
+    worker = LocalWorker(ours, server)
+    worker.hello()
+    assert not told.exists()
+    worker.stop()
+    assert told.exists() and worker.process.wait() == 0
+    server.close()
+    assert not ours.log.read_text(), "nothing is told of an end in order"
 
 
 def test_a_worker_dies_with_its_server(tmp_path: Path) -> None:
@@ -93,7 +139,6 @@ def test_a_server_that_cannot_start_says_why_as_a_worker_does(tmp_path: Path) ->
     server = ForkServer(ours.start)
     with pytest.raises(MachineError, match=r"the worker did not start: .*cannot import torch"):
         LocalWorker(ours, server).hello()
-    server.stop()
 
 
 def test_a_process_of_several_threads_is_not_forked(tmp_path: Path) -> None:
@@ -103,7 +148,7 @@ def test_a_process_of_several_threads_is_not_forked(tmp_path: Path) -> None:
     worker = LocalWorker(ours, server)
     assert isinstance(worker.hello(), Hello) and psutil.Process(worker.pid).ppid() == os.getpid()
     worker.stop()
-    server.stop()
+    server.close()
     assert not server.lives
 
 

@@ -7,7 +7,6 @@ devices that are this machine's processors: a fork would share what an import ha
 Source: the fork server of Python's multiprocessing, whose workers have no process group, log or death to tell of.
 """
 
-import atexit
 import gc
 import os
 import socket
@@ -15,12 +14,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from signal import SIGKILL
 
 from llmbench.machine import simulated
+from llmbench.run.protocol import START_S
 
-START_S = 120.0  # importing torch from a cold network disk takes a minute
 LONGEST = 64  # bytes of a message
+END_S = 10.0  # in which a worker that is killed is gone, and told to be
 
 
 def can_fork(device: str) -> bool:
@@ -36,32 +37,46 @@ class Forked:
         self._told, self._returncode = told, returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its exit code, or minus the signal that killed it. Raises: subprocess.TimeoutExpired."""
+        """Its exit code, or minus the signal that killed it; without `timeout` of one that is killed.
+
+        Raises: subprocess.TimeoutExpired.
+        """
         if self._returncode is None:
-            self._told.settimeout(timeout)
+            self._told.settimeout(END_S if timeout is None else timeout)
             try:
                 end = self._told.recv(LONGEST)
             except TimeoutError:
-                raise subprocess.TimeoutExpired(f"worker {self.pid}", timeout or 0.0) from None
-            self._returncode = (
-                int(end.removeprefix(b"end ")) if end else -SIGKILL
-            )  # as a server dies, so does its worker
+                if timeout is not None:
+                    raise subprocess.TimeoutExpired(f"worker {self.pid}", timeout) from None
+                end = b""
+            # a server that dies takes its worker with it
+            self._returncode = int(end.removeprefix(b"end ")) if end else -SIGKILL
         return self._returncode
 
     def kill(self) -> None:
         """At once."""
-        if self._returncode is None:
+        with suppress(ProcessLookupError):
             os.kill(self.pid, SIGKILL)
 
 
 class ForkServer:
-    """A server in a session of its own, with one worker at a time; each worker has its own session."""
+    """A server in a session of its own, with one worker at a time; each worker has its own process group."""
 
     def __init__(self, start: Callable[..., "subprocess.Popen[bytes]"]) -> None:
         """`start` is `Program.start` of the workers."""
         self._asked, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._process = start("--forks", str(theirs.fileno()), descriptors=[theirs.fileno()])
         theirs.close()
+
+    @property
+    def pid(self) -> int:
+        """Of the server itself."""
+        return self._process.pid
+
+    @property
+    def lives(self) -> bool:
+        """Whether it can be asked."""
+        return self._process.poll() is None
 
     def fork(self, descriptors: Sequence[int]) -> Forked | None:
         """A new worker that holds these descriptors; None where the server must not fork. The one before has ended.
@@ -71,37 +86,21 @@ class ForkServer:
         try:
             self._asked.settimeout(START_S)
             socket.send_fds(self._asked, [b"fork"], descriptors)
-            kind, _, number = self._asked.recv(LONGEST).partition(b" ")
+            answer = self._asked.recv(LONGEST)
         except OSError:
-            kind = b""
-        if kind == b"pid":
-            return Forked(int(number), self._asked)
-        if kind == b"no":
-            return None
-        self.kill()
-        return Forked(self._process.pid, self._asked, returncode=self._process.returncode)
+            answer = b""
+        if not answer:
+            with suppress(subprocess.TimeoutExpired):  # of an end of its own it has the exit code
+                self._process.wait(1.0)
+            self.close()
+            return Forked(self.pid, self._asked, returncode=self._process.returncode)
+        return None if answer == b"no" else Forked(int(answer.removeprefix(b"pid ")), self._asked)
 
-    @property
-    def lives(self) -> bool:
-        """Whether it can be asked."""
-        return self._process.poll() is None
-
-    def stop(self) -> None:
-        """Lets it end, which it does when it has no worker; one that does not is killed."""
+    def close(self) -> None:
+        """Kills it, and so its worker; returns when it is gone."""
+        self._process.kill()
+        self._process.wait()
         self._asked.close()
-        try:
-            self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def kill(self) -> None:
-        """Kills it and its worker, unless it ended on its own; returns when it is gone."""
-        self._asked.close()
-        try:
-            self._process.wait(timeout=0.5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
 
 
 def forked(asked_fd: int) -> Sequence[int] | None:
@@ -112,23 +111,27 @@ def forked(asked_fd: int) -> Sequence[int] | None:
     numpy's OpenBLAS ends before a fork and begins anew when it is needed.)
     """
     asked = socket.socket(fileno=asked_fd)
+    sys.stdout.flush()  # or each worker would write it again
     gc.collect()
     gc.freeze()  # collections of a worker do not touch, and so copy, what all share
-    while True:
-        message, descriptors, _, _ = socket.recv_fds(asked, LONGEST, 2)
-        if not message:
-            return None
-        pid = os.fork() if threading.active_count() == 1 else None
-        if pid == 0:
-            os.setsid()
-            atexit.register(gc.unfreeze)  # or extensions tell of leaks as it ends
-            asked.send(b"pid %d" % os.getpid())
-            asked.close()
-            return descriptors
-        for descriptor in descriptors:
-            os.close(descriptor)
-        if pid is None:
-            asked.send(b"no")
-        else:
+    with suppress(BrokenPipeError, ConnectionResetError):  # the parent is gone
+        while True:
+            message, descriptors, _, _ = socket.recv_fds(asked, LONGEST, 2)
+            if not message:
+                break
+            pid = os.fork() if threading.active_count() == 1 else None
+            if pid == 0:
+                os.setpgid(0, 0)
+                asked.close()
+                return descriptors
+            for descriptor in descriptors:
+                os.close(descriptor)
+            if pid is None:
+                asked.send(b"no")
+                continue
+            with suppress(PermissionError, ProcessLookupError):  # as the worker does, whoever comes first
+                os.setpgid(pid, pid)
+            asked.send(b"pid %d" % pid)
             _, status = os.waitpid(pid, 0)
             asked.send(b"end %d" % os.waitstatus_to_exitcode(status))
+    return None

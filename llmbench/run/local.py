@@ -14,8 +14,8 @@ from typing import IO
 
 import llmbench
 from llmbench.errors import MachineError, ProtocolError
-from llmbench.run.fork_server import START_S, Forked, ForkServer
-from llmbench.run.protocol import Hello, Message, decode, encode
+from llmbench.run.fork_server import Forked, ForkServer
+from llmbench.run.protocol import START_S, Hello, Message, decode, encode
 
 LOG_TAIL = 16_384  # bytes of a dead worker's output that are read: a crash writes the stack of every thread
 SHOWN = 1500  # characters of it that are shown when no worker comes up

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmbench.errors import RunError
+from llmbench.run.fork_server import can_fork
 from llmbench.run.protocol import Unit
 from llmbench.store.runs import find_run, read_manifest
 from llmbench.suite.case import Case, Point
 from llmbench.suite.suite import Suite
 
 START_S = 4.0  # a worker's imports, as seen on a 2-core machine
-MADE_ANEW_S = 7.0  # more, where each case has its worker: 12.2 s a case of train_step on 2 cores, 4 s of it imports
+MADE_ANEW_S = 6.0  # more, where each case has its worker: 7.2 s a case of train_step on 2 cores, forked
 CASE_S = 1.0  # build, check and memory pass of a case without history; compiling takes longer, tiny kernels less
 
 
@@ -49,9 +50,10 @@ def estimate_s(suite: Suite, units: Sequence[Unit], results: Path) -> float:
     """Wall seconds that the units will take, from the newest run of this suite on this device where there is one."""
     known = _unit_wall_s(suite, results)
     alone = suite.isolation == "case"
-    case_s = suite.measure.max_s + CASE_S + (START_S + MADE_ANEW_S if alone else 0.0)
+    starts_each = alone and not can_fork(suite.device)
+    case_s = suite.measure.max_s + CASE_S + MADE_ANEW_S * alone + START_S * starts_each
     guess = [known.get(u.unit_id, to_measure(u) * case_s) for u in units]
-    return sum(guess) + (0.0 if alone else START_S * len({u.process for u in units}))
+    return sum(guess) + (0.0 if starts_each else START_S * len({u.process for u in units}))
 
 
 def _unit_wall_s(suite: Suite, results: Path) -> dict[str, float]:

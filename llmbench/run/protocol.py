@@ -62,6 +62,9 @@ class Unit:
         return self.unit_id, self.process
 
 
+START_S = 120.0  # in which a worker says Hello: importing torch from a cold network disk takes a minute
+
+
 @dataclass(frozen=True)
 class Hello:
     """The worker is up, on this machine, with this software."""

@@ -75,11 +75,12 @@ class Workers:
         if self.server is None or self.process != process or not self.server.lives:
             self._end_server()
             self.server = ForkServer(program.start)
+            self.lock.uses(self.server.pid)
         return self.server
 
     def _end_server(self) -> None:
         if self.server is not None:
-            self.server.stop()
+            self.server.close()
             self.server = None
 
     def get(self, process: int) -> LocalWorker:

@@ -7,6 +7,7 @@ llmbench worker --cases FILE --out FILE [--device D]                      measur
 """
 
 import argparse
+import atexit
 import ctypes
 import faulthandler
 import json
@@ -78,13 +79,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fork(args: argparse.Namespace) -> int:
     """In each worker that this server forks, serves its parent; returns at the server's own end."""
+    faulthandler.enable()
     _die_with_parent()
-    import_module("torch._dynamo")  # as torch.optim and torch.utils.checkpoint do at their first call
+    if not args.plugin:  # which may want to set what the compiler reads as it is imported
+        import_module("torch._dynamo")  # as torch.optim and torch.utils.checkpoint do at their first call
     descriptors = forked(args.forks)
-    if descriptors is None:
-        return 0
-    args.serve = ",".join(map(str, descriptors))
-    code = _serve(args)
+    code = 0
+    if descriptors is not None:
+        args.serve = ",".join(map(str, descriptors))
+        code = _serve(args)
+        atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # as forks of multiprocessing end: to tear down what all share takes a second

@@ -18,7 +18,7 @@ from llmbench.ops.train_step.params import TrainStepParams
 
 Key = str | tuple[str, str]
 LEARNED = 20  # steps after which the loss is told: fewer than are made
-WARM = 4  # steps with marks before those that are timed, as many as there are different data
+WARM = 4  # steps with marks before those that are timed, at the least: as many as there are different data
 TURNS = (False, True, True, False, True, False, False, True)  # of steps with marks and without, in an octet
 OCTETS = range(4, 13)  # of them, or the other way round
 STEADY = 0.009  # standard error of the ratio of the two, from which on there are octets enough: a look is for 3 %
@@ -97,21 +97,25 @@ class Steps:
         steps are slow; that is no look at their middle: on a CPU with neighbours 32 steps put 12 % of medians off by
         more than 3 %.
         """
-        clock, chance = PartClock(self._device), Random(SEED)
+        assert self._step is not None
+        step, clock, chance = self._step, PartClock(self._device), Random(SEED)
         found: dict[Key, float] = {}
         spent: list[dict[str, float]] = []
         ratios: list[float] = []
 
         def one(mark: Mark) -> None:
-            loss, step = self._one(mark), self._step
-            if step is not None and step.steps == LEARNED:
+            loss = self._one(mark)
+            if step.steps == LEARNED:
                 found["loss_after"] = float(loss.item())
                 if step.scaler is not None:
                     found.update({"skipped_steps": step.skipped, "loss_scale_after": step.scaler.scale})
 
-        for _ in range(WARM):
+        for made in range(1, LEARNED + 1):
+            skipped = step.skipped
             one(clock.mark)
             clock.take()
+            if made >= WARM and step.skipped == skipped:  # loss scaling has come down to where it leaves nothing out
+                break
         until = perf_counter() + PATIENCE_S
 
         def unsettled() -> bool:

@@ -9,13 +9,12 @@ from typing import NamedTuple, TypeVar
 
 from llmbench.errors import MachineError, UsageError
 from llmbench.machine.simulated import NAME as SIMULATED
-from llmbench.run.fork_server import START_S
 from llmbench.run.local import LocalWorker, Program, WorkerDied
 from llmbench.run.lock import DeviceLock
 from llmbench.run.oom import KillCounter
 from llmbench.run.paired.subject import Side, Sides
 from llmbench.run.paired.turns import SIDES
-from llmbench.run.protocol import Hello, Message, Stage, Telemetry
+from llmbench.run.protocol import START_S, Hello, Message, Stage, Telemetry
 from llmbench.store.record import SideName, Status
 
 FIRST_START_S = 600.0  # of a side: its extensions of C++ and CUDA are built then, where it builds them on import

@@ -21,10 +21,10 @@ from llmbench.machine import simulated
 from llmbench.machine.fingerprint import Machine
 from llmbench.run.code import code_of
 from llmbench.run.describe import describe
-from llmbench.run.fork_server import START_S
 from llmbench.run.load import load_note, load_now
 from llmbench.run.local import worker_environment
 from llmbench.run.lock import device_lock
+from llmbench.run.protocol import START_S
 from llmbench.run.timers.subjects import chosen, functions_for, tools_for
 from llmbench.store.timers import TimerAudit, Trial, path_of, write_audit
 
