@@ -127,6 +127,18 @@ def test_a_plan_tells_what_cases_need_without_running_them(needy: Path, llmbench
         assert (told["memory_bytes"], told["why"]) == wanted
 
 
+def test_a_limit_below_what_predicting_takes_skips_what_is_predicted_all_the_same(
+    tmp_path: Path, llmbench: Any
+) -> None:
+    (tmp_path / "least.yaml").write_text(
+        "op: train_step\nimpls: [eager]\nbaseline: {impl: eager}\naxes: {attention: [naive]}\n"
+        "fixed: {model: tiny, layers: 1, seq_len: 32}\nmeasure: {memory_limit: 1MiB}\n"
+    )
+    done = json.loads(llmbench("run", "least.yaml", "--json", rc=0).stdout)
+    ((status, why),) = {(r.status, r.why) for r in read_run(tmp_path / done["folder"]).rows}
+    assert status == "skipped" and (why or "").endswith("memory_limit is 0.000977 GiB (--ignore-prediction runs it)")
+
+
 def test_a_limit_of_the_suite_stands_for_a_card_that_is_elsewhere(needy: Path, llmbench: Any) -> None:
     suite = (needy / "needy.yaml").read_text().replace("measure: {", "measure: {memory_limit: 3MiB, ")
     (needy / "needy.yaml").write_text(suite)

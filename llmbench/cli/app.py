@@ -67,6 +67,9 @@ def run_app(argv: Sequence[str]) -> None:
         where = next((f"{name}: " for name in (e.filename, e.filename2) if name), "")
         print(f"llmbench: {where}{e.strerror or e or type(e).__name__}", file=sys.stderr)
         sys.exit(UNFORESEEN)
+    except KeyboardInterrupt:  # while a command is imported; later ones are the command's
+        print("llmbench: interrupted, nothing was done", file=sys.stderr)
+        sys.exit(130)
     except Exception:
         traceback.print_exc()
         print("llmbench: an error that was not foreseen, so nothing is judged", file=sys.stderr)

@@ -86,7 +86,7 @@ def print_plan(order: Order, *, as_json: bool, predict: bool = False) -> None:
         for case in point.cases:
             params = " ".join(f"{k}={v}" for k, v in case.told.items())
             reason = (case.skip and f"skipped: {case.skip}") or (why[case.impl] and f"unavailable: {why[case.impl]}")
-            needs = f"{foreseen.text(case.case_id):<36}" if predict else ""
+            needs = f"{foreseen.text(case.case_id):<35}  " if predict else ""
             name = f"{case.case_id}  {case.impl:<16} {case.phase:<8}"
             console.print(f"{name}{needs}{escape(params)}  {escape(reason or '')}".rstrip())
     cases, processes = sum(len(p.cases) for p in points), order.suite.measure.processes

@@ -205,7 +205,7 @@ def worker_environment(device: str, *, threads: int | None = None, harness: Path
     home = harness or Path(llmbench.__file__).parents[1]
     if home.name not in ("site-packages", "dist-packages"):  # a checkout that may be found by its folder only
         env["PYTHONPATH"] = os.pathsep.join([str(home), *filter(None, [env.get("PYTHONPATH")])])
-    env.setdefault("KINETO_LOG_LEVEL", "3")  # the profiler of the memory pass would fill worker.log
+    env.setdefault("KINETO_LOG_LEVEL", "6")  # the profiler of the memory pass would fill worker.log
     if device == "cpu":
         env.update(dict.fromkeys(THREADS, str(threads)) if threads else {})
         env.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")

@@ -39,7 +39,7 @@ from llmbench.run.arguments import parse
 from llmbench.run.ask import PROGRESS
 from llmbench.run.ceiling_worker import reached
 from llmbench.run.fork_server import forked
-from llmbench.run.limits import limit_memory, total_memory_bytes
+from llmbench.run.limits import total_memory_bytes
 from llmbench.run.paired.keeper import Keeper
 from llmbench.run.prediction import predictions
 from llmbench.run.protocol import Found, Hello, Message, Stage, StageName, Unit, UnitDone, Watched, decode, encode
@@ -129,8 +129,7 @@ def _open_bench(
 
     def answer(message: Message) -> None:
         if isinstance(message, Unit):
-            bench.watch.make(message)  # before the limit, too
-            limit_memory(message.measure.memory_limit, device)
+            bench.watch.make(message)  # before the limit on memory, too
             measure_unit(message, bench)
         else:
             keeper.answer(message)

@@ -29,6 +29,7 @@ from llmbench.orderstat import median_interval
 from llmbench.run.compiled import compiled_so_far
 from llmbench.run.failure import failure
 from llmbench.run.ledger import Ledger
+from llmbench.run.limits import limit_memory
 from llmbench.run.prediction import predicted, why_too_large
 from llmbench.run.prepared import Prepared, Problem, make_problem, prepare
 from llmbench.run.probes import observe
@@ -128,14 +129,13 @@ def prepare_case(case: Case, unit: Unit, bench: Bench, problems: dict[str, Probl
     reason = impl.why_unavailable(case.phase, device_type=bench.device_type) or (why_eager() if impl.compiled else None)
     if reason is not None:
         return replace(record, status="unavailable", why=reason)
-    foreseen = predicted(case, op, impl)
-    reason = (
-        None if unit.ignore_prediction else why_too_large(foreseen, bench.device, limit_bytes=unit.measure.memory_limit)
-    )
+    limit, foreseen = unit.measure.memory_limit, predicted(case, op, impl)
+    reason = None if unit.ignore_prediction else why_too_large(foreseen, bench.device, limit_bytes=limit)
     if reason is not None:
         return replace(record, status="skipped", why=reason)
     if foreseen.memory_bytes is not None:
         record = replace(record, measurements=[Measurement("predicted_peak_memory", foreseen.memory_bytes)])
+    limit_memory(limit, bench.device)  # from here on: to foresee takes memory that is not the case's
     key = json.dumps([case.phase, case.params], sort_keys=True)
     try:
         if key not in problems:
