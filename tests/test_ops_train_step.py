@@ -260,6 +260,15 @@ def test_it_tells_parts_of_time_and_memory_and_the_loss_after_some_steps() -> No
     assert judge(fn(SEED), expected(train_step, SMALL, "step", [SEED])).why is None
 
 
+def test_the_middle_of_ratios_is_not_moved_by_a_spike_and_turns_over_with_them() -> None:
+    module = sys.modules["llmbench.ops.train_step.steps"]
+    ratios = [0.98, 1.0, 1.02, 1.01, 0.99]
+    assert module._middle(ratios) == pytest.approx(1.0, abs=1e-3)
+    assert module._middle([*ratios, 3.0]) == pytest.approx(1.0, abs=0.01)
+    assert module._middle([1 / r for r in ratios]) == pytest.approx(1 / module._middle(ratios), rel=1e-12)
+    assert module._middle([2 * r for r in ratios]) == pytest.approx(2 * module._middle(ratios), rel=1e-12)
+
+
 def test_parts_are_of_steps_that_update_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     p = replace(SMALL, autocast="float16", loss_scale=2.0**30)
     steps = build(train_step.impls["eager"], p, device="cpu")
