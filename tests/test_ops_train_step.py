@@ -269,24 +269,33 @@ def test_the_middle_of_ratios_is_not_moved_by_a_spike_and_turns_over_with_them()
     assert module._middle([2 * r for r in ratios]) == pytest.approx(2 * module._middle(ratios), rel=1e-12)
 
 
-def test_parts_are_of_steps_that_update_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("late", [False, True], ids=["from_the_start", "late"])
+def test_parts_are_of_steps_that_update_weights(late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     p = replace(SMALL, autocast="float16", loss_scale=2.0**30)
     steps = build(train_step.impls["eager"], p, device="cpu")
     module = sys.modules["llmbench.ops.train_step.steps"]
-    seen: list[int] = []
-    take = module.PartClock.take
+    octets: list[tuple[int, bool]] = []  # the ratio that an octet gives, here its number, and whether it skips
+    told_by: list[float] = []
+    octet, middle = steps._octet, module._middle
 
-    def taken(clock: Any) -> Any:
-        seen.append(steps._step.skipped)
-        return take(clock)
+    def numbered(turns: Any, one: Any, clock: Any) -> Any:
+        if late and len(octets) == 2:
+            steps._step.scaler.scale = 2.0**60
+        skipped = steps._step.skipped
+        spent, ratios = octet(turns, one, clock)
+        octets.append((len(octets), steps._step.skipped > skipped))
+        return spent, [float(octets[-1][0])] * len(ratios)
 
-    monkeypatch.setattr(module.PartClock, "take", taken)
+    monkeypatch.setattr(steps, "_octet", numbered)
+    monkeypatch.setattr(module, "_standard_error", lambda ratios: 0.0)
+    monkeypatch.setattr(module, "_middle", lambda ratios: told_by.extend(ratios) or middle([1.0]))
     steps(SEED)
     steps.reset()
     told = steps.figures()
-    timed = seen[-module.OCTETS.start * len(module.TURNS) // 2 :]
     assert told["skipped_steps"] > module.WARM, "or nothing is tested"
-    assert set(timed) == {told["skipped_steps"]}, seen
+    assert set(told_by) == {number for number, skips in octets if not skips}
+    assert len(set(told_by)) == module.OCTETS.start
+    assert octets[2][1] or not late, octets
 
 
 def test_a_compiled_step_is_not_predicted_and_kernels_of_a_gpu_are() -> None:

@@ -1,6 +1,6 @@
 """Steps of training as they are measured: by a recipe, the same losses first, and passes of their own for all else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations_with_replacement
 from math import pi, sqrt
@@ -19,7 +19,7 @@ from llmbench.ops.train_step.params import TrainStepParams
 
 Key = str | tuple[str, str]
 LEARNED = 20  # steps after which the loss is told: fewer than are made
-WARM = 4  # steps with marks before those that are timed, at the least: as many as there are different data
+WARM = 4  # steps in a row that update weights, before those that are timed: as many as there are different data
 PLACES = 4  # after so many steps the data is the same again
 TURNS = (False, True, True, False, True, False, False, True)  # of steps with marks and without, in an octet
 OCTETS = range(4, 13)  # of them, or the other way round
@@ -84,8 +84,8 @@ class Steps:
         """
         assert self._step is not None
         while True:
-            skipped, loss, scaler = self._step.skipped, self._one(mark), self._step.scaler
-            if self._step.skipped == skipped or not loss.isfinite() or (scaler is not None and scaler.scale < 1):
+            skipped, loss = self._step.skipped, self._one(mark)
+            if self._step.skipped == skipped or not loss.isfinite() or not self._may_settle():
                 return loss
             self._step.steps -= 1
 
@@ -97,7 +97,8 @@ class Steps:
         the same data and how long steps take may alternate, as blocks of memory come and go: in an octet both kinds are
         at each of four places once, which gives four ratios, and a drift cancels. Where ratios differ by more there are
         more octets, unless steps are slow; that is no look at their middle. On a CPU with neighbours the middles of the
-        ratios of whole octets were off by more than 3 % in 12 of 100 looks, those of places in none.
+        ratios of whole octets were off by more than 3 % in 12 of 100 looks, those of places in none. An octet in which
+        loss scaling left an update out tells nothing.
         """
         assert self._step is not None
         step, clock, chance = self._step, PartClock(self._device), Random(SEED)
@@ -112,30 +113,46 @@ class Steps:
                 if step.scaler is not None:
                     found.update({"skipped_steps": step.skipped, "loss_scale_after": step.scaler.scale})
 
-        for made in range(1, LEARNED + 1):
+        clean = 0  # steps in a row whose update was made
+        while clean < WARM and self._may_settle():
             skipped = step.skipped
             one(clock.mark)
             clock.take()
-            if made >= WARM and step.skipped == skipped:  # loss scaling has come down to where it leaves nothing out
-                break
+            clean = clean + 1 if step.skipped == skipped else 0
         until = perf_counter() + PATIENCE_S
         while (octets := len(ratios) // PLACES) < OCTETS.start or (
             octets < OCTETS[-1] and _standard_error(ratios) > STEADY and perf_counter() < until
         ):
-            swapped = chance.random() < 0.5
-            took: dict[bool, dict[int, float]] = {True: {}, False: {}}  # seconds by place, with marks and without
-            for turn, is_marked in enumerate(turn != swapped for turn in TURNS):
-                begin = perf_counter()
-                one(clock.mark if is_marked else unmarked)
-                if is_marked:
-                    spent.append(clock.take())
-                    took[True][turn % PLACES] = sum(spent[-1].values())
-                else:
-                    _wait_for(self._device)
-                    took[False][turn % PLACES] = perf_counter() - begin
-            ratios += [took[True][place] / took[False][place] for place in range(PLACES)]
+            swapped, skipped = chance.random() < 0.5, step.skipped
+            marked, took = self._octet([turn != swapped for turn in TURNS], one, clock)
+            if step.skipped > skipped and self._may_settle():
+                continue  # loss scaling had not come down to where it leaves nothing out: another octet instead
+            spent += marked
+            ratios += took
         found |= {("time", part): median(s.get(part, 0.0) for s in spent) for part in PARTS}
         return found | {"parts_over_step": _middle(ratios)}
+
+    def _octet(
+        self, turns: Sequence[bool], one: Callable[[Mark], None], clock: "PartClock"
+    ) -> tuple[list[dict[str, float]], list[float]]:
+        """Steps with marks and without, in these turns: the parts of each with, and the ratios of the two by place."""
+        spent: list[dict[str, float]] = []
+        took: dict[bool, dict[int, float]] = {True: {}, False: {}}  # seconds by place, with marks and without
+        for turn, is_marked in enumerate(turns):
+            begin = perf_counter()
+            one(clock.mark if is_marked else unmarked)
+            if is_marked:
+                spent.append(clock.take())
+                took[True][turn % PLACES] = sum(spent[-1].values())
+            else:
+                _wait_for(self._device)
+                took[False][turn % PLACES] = perf_counter() - begin
+        return spent, [took[True][place] / took[False][place] for place in range(PLACES)]
+
+    def _may_settle(self) -> bool:
+        """Whether a lower loss scale may help where a gradient is not finite: below 1 it is not the scale's fault."""
+        assert self._step is not None
+        return self._step.scaler is None or self._step.scaler.scale >= 1
 
 
 def _middle(ratios: Sequence[float]) -> float:
