@@ -82,6 +82,11 @@ def test_is_quick_since_it_imports_little(stored: Stored, argv: str) -> None:
     assert not modules_of(stored.folder, *argv.split(), blocked=tuple(heavy)) & heavy
 
 
+@pytest.mark.parametrize("argv", ["gate --help", "gate stored --help", "compare --help", "report --help"])
+def test_is_quick_since_it_imports_no_scipy_stats(stored: Stored, argv: str) -> None:
+    assert "scipy" in modules_of(stored.folder, *argv.split(), blocked=("scipy.stats", "scipy.signal"))
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_says_what_the_list_of_commands_says(name: str) -> None:
     function = getattr(importlib.import_module(f"llmbench.cli.{name}"), "worker" if name == "worker" else "command")

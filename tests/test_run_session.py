@@ -150,6 +150,19 @@ def test_ctrl_c_closes_the_run_and_exits_130(
     assert json.loads(done.stdout)["counts"] == {"ok": 16}
 
 
+def test_ctrl_c_before_the_first_case_is_told_and_leaves_nothing(
+    toy_plugin: Path, env: dict[str, str], tmp_path: Path
+) -> None:
+    suite = tmp_path / "slow.yaml"
+    suite.write_text(SLOW)
+    run = start(suite, {**env, "PYTHONPATH": str(toy_plugin)}, tmp_path)
+    wait_until(lambda: list(tmp_path.glob("results/*/*/*")))  # now its worker starts
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+    assert (run.returncode, err) == (130, "llmbench: interrupted\n")
+    assert not list(tmp_path.glob("results/*"))
+
+
 def test_a_second_run_on_the_same_device_exits_3_and_names_the_first(
     toy_plugin: Path, env: dict[str, str], tmp_path: Path, llmbench: Llmbench, tiny: Path
 ) -> None:

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtri, stdtr, stdtrit
-from scipy.stats import nct
+from scipy.special import chdtri, nctdtr, stdtr, stdtrit  # scipy.stats takes a second to import
 
 from llmbench.analyze import moderation
 
@@ -137,8 +136,9 @@ def power_of(effect: Floats, sigma: Floats, n: Ints, *, margin: float, level: fl
     away = (effect - margin) / np.maximum(sigma, LEAST_SD) * np.sqrt(n)
     sure = away > critical * (1 + SURE / np.sqrt(2 * df)) + SURE
     with np.errstate(all="ignore"):
-        found = nct.sf(critical, df, np.where(sure, 0.0, away))
-    return np.where(n < 2, 0.0, np.where(sure, 1.0, np.where(np.isfinite(found), found, 0.0)))
+        found = 1.0 - nctdtr(df, np.where(sure, 0.0, away), critical)
+    found = np.where(np.isfinite(found), found, away > critical)  # it is NaN where away is larger by more than 30
+    return np.where(n < 2, 0.0, np.where(sure, 1.0, found))
 
 
 def pairs_for(effect: Floats, sigma: Floats, *, margin: float, level: float, power: float) -> Floats:

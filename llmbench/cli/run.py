@@ -56,24 +56,32 @@ def command(
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup stays nohup
         signal.signal(signal.SIGHUP, _interrupt)
-    listener = progress()
-    if resume_run is not None:
-        if only or quick or processes or device or ignore_prediction:
-            raise UsageError(
-                "--resume goes on with the run as it was, without --only, --quick, --processes, --device or "
-                "--ignore-prediction"
+    try:
+        listener = progress()
+        if resume_run is not None:
+            if only or quick or processes or device or ignore_prediction:
+                raise UsageError(
+                    "--resume goes on with the run as it was, without --only, --quick, --processes, --device or "
+                    "--ignore-prediction"
+                )
+            folder = find_run(resume_run, results, closed=False)
+            outcome = resume(
+                folder, listener, force=force, max_minutes=max_minutes, changed_suite=_suite_change(folder)
             )
-        folder = find_run(resume_run, results, closed=False)
-        outcome = resume(folder, listener, force=force, max_minutes=max_minutes, changed_suite=_suite_change(folder))
-    else:
-        assert suite is not None
-        order = order_of(suite, results=results, device=device, only=only, quick=quick, processes=processes)
-        if dry_run:
-            print_plan(order, as_json=as_json)
-            return
-        outcome = start(
-            replace(order, campaign_id=campaign, ignore_prediction=ignore_prediction), listener, max_minutes=max_minutes
-        )
+        else:
+            assert suite is not None
+            order = order_of(suite, results=results, device=device, only=only, quick=quick, processes=processes)
+            if dry_run:
+                print_plan(order, as_json=as_json)
+                return
+            outcome = start(
+                replace(order, campaign_id=campaign, ignore_prediction=ignore_prediction),
+                listener,
+                max_minutes=max_minutes,
+            )
+    except KeyboardInterrupt:  # before the first case, or again while the books are closed; others have an outcome
+        print("llmbench: interrupted", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
     _print(outcome, results, as_json=as_json)
     raise typer.Exit(INTERRUPTED if outcome.interrupted else FAILED if outcome.failed else 0)
 

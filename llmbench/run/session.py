@@ -77,7 +77,7 @@ def start(order: Order, listener: Listener, *, max_minutes: float | None = None)
             journal.header(header)
         except BaseException:
             workers.close()
-            shutil.rmtree(folder, ignore_errors=True)
+            _take_back(folder)
             raise
         return _carry_out(folder, Journaled(header), journal, workers, listener, begin, max_minutes, order.results)
 
@@ -244,6 +244,14 @@ def new_folder(results: Path, suite: str, device: DeviceSpec, *, code: str, kind
             f"{parent}: cannot write results here: {e.strerror}; choose another folder with --results"
         ) from e
     raise RunError(f"{parent}: a hundred runs within one second")
+
+
+def _take_back(folder: Path) -> None:
+    """Removes a run's folder, and those above it that were made for it: of the device, and of the suite."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # other runs are there
+        folder.parent.rmdir()
+        folder.parents[1].rmdir()
 
 
 def _header(order: Order, code: Code, hello: Hello, folder: Path, load: Load | None) -> Header:

@@ -61,10 +61,11 @@ class Steps:
         self.reset()  # or two models would be there at once
         self._step = self._made()
         found = self._steady()
+        scaler = self._step.scaler
+        scale = self._recipe.loss_scale if scaler is None else scaler.scale  # at which no update is left out
         self.reset()
         if self._recipe.compiled:
             return found
-        scale = found.get("loss_scale_after", self._recipe.loss_scale)  # at which no update is left out
         memory = measured_memory(lambda: self._made(replace(self._recipe, loss_scale=scale)))
         found |= {("peak_memory", kind): float(size) for kind, size in memory.parts.items()}
         return found | {"activation_memory": float(memory.working)}
