@@ -7,6 +7,7 @@ import torch
 import torch._functorch.config
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
+from torch_bugs import flex_reads_beyond
 
 from llmbench.kernels.attention import naive_attention
 from llmbench.ops import OPS, attention
@@ -104,6 +105,8 @@ def test_every_eager_implementation_passes_in_every_phase(name: str, mask: str, 
 @torch._functorch.config.patch(donated_buffer=False)  # a retained graph, as in phase bwd
 def test_every_compiled_implementation_passes_in_every_phase(name: str, dtype: str) -> None:
     impl, p = attention.impls[name], with_(SMALL, dtype=dtype)
+    if name == "flex" and flex_reads_beyond(keys=p.keys, head_dim=p.head_dim):
+        p = with_(p, seq_len=p.seq_len + 3)
     fn = build(impl, p, device="cpu")
     for phase in impl.phases:
         if impl.why_unavailable(phase, device_type="cpu"):
@@ -112,6 +115,13 @@ def test_every_compiled_implementation_passes_in_every_phase(name: str, dtype: s
         job = work(attention, impl, fn, inputs, phase, device_type="cpu", douts=douts)
         assert wrong(job.call(), wanted) == [], phase
         assert wrong(job.call(), wanted) == [], phase
+
+
+def test_flex_says_on_which_cpu_it_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    flex_cpu = pytest.importorskip("torch._inductor.kernel.flex.flex_cpu")
+    monkeypatch.setattr(flex_cpu, "check_cpu_supported", lambda: False)
+    with pytest.raises(Unavailable, match="not for this CPU"):
+        build(attention.impls["flex"], SMALL, device="cpu")
 
 
 def test_flex_has_no_backward_on_a_cpu() -> None:
