@@ -73,7 +73,8 @@ def _is_made_for_this_cpu() -> bool:
         from torch._inductor.kernel.flex.flex_cpu import check_cpu_supported  # takes a second to import
     except ImportError:
         return True
-    return bool(check_cpu_supported())  # type: ignore[no-untyped-call]
+    is_supported: Callable[[], bool] = check_cpu_supported
+    return is_supported()
 
 
 def _block_mask(p: AttentionParams) -> BlockMask | None:
