@@ -53,3 +53,15 @@ def test_a_line_names_the_case_that_is_on(monkeypatch: pytest.MonkeyPatch, capsy
     heard.stage("time", CASE)
     said = capsys.readouterr().err
     assert said.count("1/30 cases") == 1 and said.endswith(" left; now eager step layers=4\n")
+
+
+def test_a_failure_of_every_process_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heard = lines(monkeypatch, cases=30, estimate_s=60.0, after_s=1.0)
+    tell(heard, "wrong", 3)
+    tell(heard, "oom")
+    tell(heard, "ok")
+    told = [line for line in capsys.readouterr().err.splitlines() if CASE.label in line]
+    assert [line.split(":")[1].strip() for line in told] == ["wrong", "oom"]
+    assert heard.failures == ", 3 failed"

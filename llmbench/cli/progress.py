@@ -25,6 +25,9 @@ class _Counting(Listener):
     total = done = failed = 0
     estimate_s = 0.0
 
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str]] = set()  # failures, as case and status
+
     def begins(self, *, cases: int, done: int, estimate_s: float) -> None:
         """A run begins (or goes on)."""
         self.total, self.done, self.estimate_s = cases, done, estimate_s
@@ -35,6 +38,14 @@ class _Counting(Listener):
         self.done += 1
         self.failed += record.status in FAILED
         self._done_before += record.status in ("skipped", "inferred", "unavailable")
+
+    def is_news(self, record: Record) -> bool:
+        """Whether to tell of a failure: one that no process before this one had."""
+        failure = record.case_id, record.status
+        if failure in self._told or not (record.status in FAILED or record.status == "oom"):
+            return False
+        self._told.add(failure)
+        return True
 
     @property
     def left_s(self) -> float:
@@ -73,9 +84,9 @@ class Lines(_Counting):
             _say(f"{self.done}/{self.total} cases{self.failures}, {_duration(self.left_s)} left; now {case.label}")
 
     def found(self, case: Case, record: Record) -> None:
-        """A failure is said at once."""
+        """A failure is said at once, and once of all processes."""
         super().found(case, record)
-        if record.status in FAILED or record.status == "oom":
+        if self.is_news(record):
             _say(f"{record.status}: {case.label}: {record.why}")
 
 
@@ -83,6 +94,7 @@ class Bar(_Counting):
     """A bar with done/total, the current case, failures and the time that is left; failures stay above it."""
 
     def __init__(self) -> None:
+        super().__init__()
         console = Console(stderr=True, highlight=False)
         self._bar = Progress(
             BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
@@ -110,7 +122,7 @@ class Bar(_Counting):
     def found(self, case: Case, record: Record) -> None:
         """Moves on; a failure stays above the bar."""
         super().found(case, record)
-        if record.status in FAILED or record.status == "oom":
+        if self.is_news(record):
             self._bar.console.print(f"[red]{record.status}[/]: {escape(case.label)}: {escape(record.why or '')}")
         if self._task is not None:
             self._bar.update(self._task, completed=self.done, failures=self.failures)
