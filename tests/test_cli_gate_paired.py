@@ -209,7 +209,7 @@ def test_a_real_kernel_that_is_three_times_slower_is_found(llmbench: Llmbench, t
     real(tmp_path)
     write(tmp_path, {"src/double_op/kernels.py": REAL_KERNELS.replace("REPEATS = 1", "REPEATS = 3")})
     args = ("gate", "paired", "bench/double.yaml", "--base", "main", "--device", "cpu", "--json")
-    document = json.loads(llmbench(*args, "--only", "impl=mul", "--pairs", "5", "--max-minutes", "2", rc=1).stdout)
+    document = json.loads(llmbench(*args, "--only", "impl=mul", "--pairs", "5", "--max-minutes", "5", rc=1).stdout)
     verdict = of(document, "mul")
     assert verdict["verdict"] == "REGRESSED" and {f["metric"] for f in verdict["findings"]} >= {"time", "peak_memory"}
     time_ = next(f for f in verdict["findings"] if f["metric"] == "time")
@@ -271,8 +271,8 @@ def test_a_head_that_multiplies_twice_is_found_by_its_flop(llmbench: Llmbench, t
 def test_unchanged_code_on_this_cpu_is_never_red(tmp_path: Path, env: dict[str, str]) -> None:
     real(tmp_path)
     gate = (sys.executable, "-m", "llmbench", "gate", "paired", "bench/double.yaml", "--base", "main", "--json")
-    more = ("--device", "cpu", "--max-minutes", "0.7")
+    more = ("--device", "cpu", "--max-minutes", "1")
     done = subprocess.run([*gate, *more], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 5), done.stdout + done.stderr
     paired = json.loads(done.stdout)["paired"]
-    assert paired["pairs"] >= 1 and paired["same_code"] and paired["wall_s"] < 60
+    assert paired["pairs"] >= 1 and paired["same_code"] and paired["wall_s"] < 78
