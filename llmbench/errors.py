@@ -5,7 +5,8 @@ LlmbenchError
 │   ├── SuiteError            a suite: path:line:column, what was seen, what is wanted, the nearest name
 │   └── RunError              a folder that is no run, an unknown name of a run
 ├── MachineError          3   this machine cannot do it: no device, device in use, no torch, another device
-└── ProtocolError         3   a worker spoke another version of the protocol, or no JSON
+├── ProtocolError         3   a worker spoke another version of the protocol, or no JSON
+└── Interrupted         130   Ctrl-C or a signal, at a moment when there is no outcome to show
 """
 
 from collections.abc import Iterable
@@ -44,6 +45,12 @@ class MachineError(LlmbenchError):
 
 class ProtocolError(MachineError):
     """A worker that speaks another protocol."""
+
+
+class Interrupted(LlmbenchError):  # noqa: N818  (nobody made an error)
+    """The user ended it; the message says what is kept."""
+
+    exit_code = 130
 
 
 def nearest(seen: str, known: Iterable[str]) -> str:

@@ -215,6 +215,9 @@ def test_no_compiled_implementation_that_is_right_is_called_wrong(phase: Phase, 
     if "flex" in names and flex_reads_beyond(keys=seq_len, head_dim=head_dim):
         seq_len += 3
     found = measured(names, phase, (batch, seq_len, num_heads, num_kv_heads, head_dim), dtype, seed=4)
+    if "flex" in found and "not for this CPU" in str(found["flex"].why):
+        del found["flex"]
+        names = tuple(name for name in names if name != "flex")
     assert {(r.case_id, r.status, r.why) for r in found.values()} == {(name, "ok", None) for name in names}
 
 
@@ -223,9 +226,11 @@ def test_a_kernel_of_torch_that_reads_beyond_its_memory_is_found() -> None:
     _, seq_len, _, _, head_dim = SMALL
     if not flex_reads_beyond(keys=seq_len, head_dim=head_dim):
         pytest.skip("torch's FlexAttention is right on this CPU")
-    (flex,) = measured(("flex",), "infer", SMALL, "float32", seed=4).values()
-    is_mended = flex.status == "ok"
-    assert is_mended or (flex.status == "wrong" and re.match("out (is|has) ", flex.why or ""))
+    found = [measured(("flex",), "infer", SMALL, "float32", seed=seed)["flex"] for seed in range(5)]
+    assert {r.status for r in found} <= {"ok", "wrong"}
+    assert all(re.match("out (is|has) ", r.why or "") for r in found if r.status == "wrong")
+    may_be_mended = not torch.__version__.startswith("2.13.")
+    assert may_be_mended or "wrong" in {r.status for r in found}
 
 
 def test_constant_inputs_are_an_error_of_the_op(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,9 @@ def lines(monkeypatch: pytest.MonkeyPatch, *, cases: int, estimate_s: float, aft
     return heard
 
 
-def tell(heard: progress.Lines, status: Status, many: int = 1) -> None:
+def tell(heard: progress.Lines, status: Status, many: int = 1, why: str | None = None) -> None:
     for _ in range(many):
-        heard.found(CASE, Record("c", 0, status))
+        heard.found(CASE, Record("c", 0, status, why=why))
 
 
 def test_time_left_goes_over_from_the_estimate_to_the_pace_and_never_stands_at_zero(
@@ -59,9 +59,12 @@ def test_a_failure_of_every_process_is_told_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     heard = lines(monkeypatch, cases=30, estimate_s=60.0, after_s=1.0)
-    tell(heard, "wrong", 3)
+    tell(heard, "wrong", why="out is off by 2.1")
+    tell(heard, "wrong", why="out is off by 2.2")
+    tell(heard, "error", 2, why="check: ValueError: one")
+    tell(heard, "error", 2, why="check: ValueError: another")
     tell(heard, "oom")
     tell(heard, "ok")
     told = [line for line in capsys.readouterr().err.splitlines() if CASE.label in line]
-    assert [line.split(":")[1].strip() for line in told] == ["wrong", "oom"]
-    assert heard.failures == ", 3 failed"
+    assert [line.split(":")[1].strip() for line in told] == ["wrong", "error", "error", "oom"]
+    assert heard.failures == ", 6 failed"

@@ -107,7 +107,10 @@ def test_every_compiled_implementation_passes_in_every_phase(name: str, dtype: s
     impl, p = attention.impls[name], with_(SMALL, dtype=dtype)
     if name == "flex" and flex_reads_beyond(keys=p.keys, head_dim=p.head_dim):
         p = with_(p, seq_len=p.seq_len + 3)
-    fn = build(impl, p, device="cpu")
+    try:
+        fn = build(impl, p, device="cpu")
+    except Unavailable as e:
+        pytest.skip(str(e))
     for phase in impl.phases:
         if impl.why_unavailable(phase, device_type="cpu"):
             continue

@@ -269,33 +269,70 @@ def test_the_middle_of_ratios_is_not_moved_by_a_spike_and_turns_over_with_them()
     assert module._middle([2 * r for r in ratios]) == pytest.approx(2 * module._middle(ratios), rel=1e-12)
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["from_the_start", "late"])
-def test_parts_are_of_steps_that_update_weights(late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("disturbed", ["at_first", "while_it_warms_up", "in_an_octet"])
+def test_parts_are_of_steps_that_update_weights(disturbed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     p = replace(SMALL, autocast="float16", loss_scale=2.0**30)
     steps = build(train_step.impls["eager"], p, device="cpu")
     module = sys.modules["llmbench.ops.train_step.steps"]
+    updates: list[bool] = []  # whether each step made its own
     octets: list[tuple[int, bool]] = []  # the ratio that an octet gives, here its number, and whether it skips
     told_by: list[float] = []
-    octet, middle = steps._octet, module._middle
+    one, octet, middle = steps._one, steps._octet, module._middle
+
+    def noted(mark: Any = module.unmarked) -> Any:
+        if disturbed == "while_it_warms_up" and updates.count(True) == 2 and updates[-1]:
+            steps._step.scaler.scale = 2.0**60
+        skipped = steps._step.skipped
+        loss = one(mark)
+        updates.append(steps._step.skipped == skipped)
+        return loss
 
     def numbered(turns: Any, one: Any, clock: Any) -> Any:
-        if late and len(octets) == 2:
+        if not octets:
+            assert len(updates) >= module.WARM and all(updates[-module.WARM :]), updates
+        if disturbed == "in_an_octet" and len(octets) == 2:
             steps._step.scaler.scale = 2.0**60
         skipped = steps._step.skipped
         spent, ratios = octet(turns, one, clock)
         octets.append((len(octets), steps._step.skipped > skipped))
         return spent, [float(octets[-1][0])] * len(ratios)
 
-    monkeypatch.setattr(steps, "_octet", numbered)
-    monkeypatch.setattr(module, "_standard_error", lambda ratios: 0.0)
-    monkeypatch.setattr(module, "_middle", lambda ratios: told_by.extend(ratios) or middle([1.0]))
     steps(SEED)
     steps.reset()
+    monkeypatch.setattr(steps, "_one", noted)
+    monkeypatch.setattr(steps, "_octet", numbered)
+    monkeypatch.setattr(module, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(module, "_standard_error", lambda ratios: 0.0)
+    monkeypatch.setattr(module, "_middle", lambda ratios: told_by.extend(ratios) or middle([1.0]))
     told = steps.figures()
     assert told["skipped_steps"] > module.WARM, "or nothing is tested"
     assert set(told_by) == {number for number, skips in octets if not skips}
     assert len(set(told_by)) == module.OCTETS.start
-    assert octets[2][1] or not late, octets
+    assert octets[2][1] or disturbed != "in_an_octet", octets
+
+
+@pytest.mark.parametrize("loss_scale", [1.0, 2.0**30])
+def test_parts_come_to_an_end_where_no_scale_makes_gradients_finite(
+    loss_scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = build(train_step.impls["eager"], replace(SMALL, autocast="float16", loss_scale=loss_scale), device="cpu")
+    module = sys.modules["llmbench.ops.train_step.steps"]
+    steps(SEED)
+    made: list[Any] = []
+    one = steps._one
+
+    def noted(mark: Any = module.unmarked) -> Any:
+        assert len(made) < 150, "one for each halving, those that warm up, and four octets are 67"
+        steps._step.scaler._not_finite = lambda: True
+        made.append(one(mark))
+        return made[-1]
+
+    monkeypatch.setattr(steps, "_one", noted)
+    monkeypatch.setattr(module, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(module, "_standard_error", lambda ratios: 0.0)
+    told = steps.figures()
+    assert told["parts_over_step"] > 0 and told["skipped_steps"] == module.LEARNED
+    assert len(made) >= module.WARM + 8 * module.OCTETS.start
 
 
 def test_a_compiled_step_is_not_predicted_and_kernels_of_a_gpu_are() -> None:

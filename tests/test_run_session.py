@@ -159,7 +159,7 @@ def test_ctrl_c_before_the_first_case_is_told_and_leaves_nothing(
     wait_until(lambda: list(tmp_path.glob("results/*/*/*")))  # now its worker starts
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=60)
-    assert (run.returncode, err) == (130, "llmbench: interrupted\n")
+    assert (run.returncode, err) == (130, "llmbench: interrupted before a case was measured; nothing is kept\n")
     assert not list(tmp_path.glob("results/*"))
 
 

@@ -137,7 +137,7 @@ def power_of(effect: Floats, sigma: Floats, n: Ints, *, margin: float, level: fl
     sure = away > critical * (1 + SURE / np.sqrt(2 * df)) + SURE
     with np.errstate(all="ignore"):
         found = 1.0 - nctdtr(df, np.where(sure, 0.0, away), critical)
-    found = np.where(np.isfinite(found), found, away > critical)  # it is NaN where away is larger by more than 30
+    found = np.where(np.isfinite(found), found, away > critical)  # it is NaN where the two are far apart
     return np.where(n < 2, 0.0, np.where(sure, 1.0, found))
 
 

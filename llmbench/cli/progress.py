@@ -26,7 +26,7 @@ class _Counting(Listener):
     estimate_s = 0.0
 
     def __init__(self) -> None:
-        self._told: set[tuple[str, str]] = set()  # failures, as case and status
+        self._told: set[tuple[str, str, str | None]] = set()  # failures: case, status, and why where that is no figure
 
     def begins(self, *, cases: int, done: int, estimate_s: float) -> None:
         """A run begins (or goes on)."""
@@ -39,13 +39,13 @@ class _Counting(Listener):
         self.failed += record.status in FAILED
         self._done_before += record.status in ("skipped", "inferred", "unavailable")
 
-    def is_news(self, record: Record) -> bool:
-        """Whether to tell of a failure: one that no process before this one had."""
-        failure = record.case_id, record.status
-        if failure in self._told or not (record.status in FAILED or record.status == "oom"):
+    def tell_once(self, record: Record) -> bool:
+        """Whether to tell of a failure now: the first time that it comes, and not again for each process."""
+        if record.status not in FAILED and record.status != "oom":
             return False
-        self._told.add(failure)
-        return True
+        before = len(self._told)
+        self._told.add((record.case_id, record.status, None if record.status in ("wrong", "oom") else record.why))
+        return len(self._told) > before
 
     @property
     def left_s(self) -> float:
@@ -86,7 +86,7 @@ class Lines(_Counting):
     def found(self, case: Case, record: Record) -> None:
         """A failure is said at once, and once of all processes."""
         super().found(case, record)
-        if self.is_news(record):
+        if self.tell_once(record):
             _say(f"{record.status}: {case.label}: {record.why}")
 
 
@@ -122,7 +122,7 @@ class Bar(_Counting):
     def found(self, case: Case, record: Record) -> None:
         """Moves on; a failure stays above the bar."""
         super().found(case, record)
-        if self.is_news(record):
+        if self.tell_once(record):
             self._bar.console.print(f"[red]{record.status}[/]: {escape(case.label)}: {escape(record.why or '')}")
         if self._task is not None:
             self._bar.update(self._task, completed=self.done, failures=self.failures)

@@ -79,7 +79,7 @@ def command(
                 listener,
                 max_minutes=max_minutes,
             )
-    except KeyboardInterrupt:  # before the first case, or again while the books are closed; others have an outcome
+    except KeyboardInterrupt:  # before there is a run; what ends one is told by it
         print("llmbench: interrupted", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     _print(outcome, results, as_json=as_json)

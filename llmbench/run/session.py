@@ -10,7 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 
-from llmbench.errors import LlmbenchError, MachineError, RunError
+from llmbench.errors import Interrupted, LlmbenchError, MachineError, RunError
 from llmbench.machine.fingerprint import slug
 from llmbench.run.ceilings import kept_ceilings
 from llmbench.run.code import code_of
@@ -75,9 +75,13 @@ def start(order: Order, listener: Listener, *, max_minutes: float | None = None)
             header = _header(order, code, hello, folder, load)
             journal = Journal(folder)
             journal.header(header)
-        except BaseException:
-            workers.close()
-            _take_back(folder)
+        except BaseException as e:
+            try:
+                workers.close()
+            finally:
+                _take_back(folder)
+            if isinstance(e, KeyboardInterrupt):
+                raise Interrupted("interrupted before a case was measured; nothing is kept") from None
             raise
         return _carry_out(folder, Journaled(header), journal, workers, listener, begin, max_minutes, order.results)
 
@@ -107,8 +111,10 @@ def resume(
                     f"{folder}: not resumed, since it would mix what cannot be compared: {'; '.join(differences)}. "
                     "Go on all the same with --force, or run the suite anew"
                 )
-        except BaseException:
+        except BaseException as e:
             workers.close()
+            if isinstance(e, KeyboardInterrupt):
+                raise Interrupted(f"{folder}: interrupted before a case was measured; it is as it was") from None
             raise
         journal = Journal(folder)
         for note in ["resumed", *(f"forced: {d}" for d in differences)]:
@@ -132,19 +138,19 @@ def _carry_out(
 ) -> Outcome:  # fmt: skip
     """Measures the units that are open, then closes the run, interrupted or not."""
     header = found.header
-    points = points_of(header.suite, header.only)
-    units = units_of(header.suite, points, ignore_prediction=header.ignore_prediction)
-    open_units = [u for u in units if u.key not in found.units]
-    cases = sum(len(u.cases) for u in units)
-    listener.begins(
-        cases=cases,
-        done=cases - sum(len(u.cases) for u in open_units),
-        estimate_s=estimate_s(header.suite, open_units, results),
-    )
-    for note in header.notes:
-        listener.note(note)
     interrupted = complete = False
     try:
+        points = points_of(header.suite, header.only)
+        units = units_of(header.suite, points, ignore_prediction=header.ignore_prediction)
+        open_units = [u for u in units if u.key not in found.units]
+        cases = sum(len(u.cases) for u in units)
+        listener.begins(
+            cases=cases,
+            done=cases - sum(len(u.cases) for u in open_units),
+            estimate_s=estimate_s(header.suite, open_units, results),
+        )
+        for note in header.notes:
+            listener.note(note)
         complete = Runner(header.suite, workers, journal, listener, lost=_lost(units, found)).run(
             open_units, until=None if max_minutes is None else begin + max_minutes * 60
         )
@@ -161,7 +167,12 @@ def _carry_out(
         workers.close()
         journal.close()
         listener.ends()
-    return close(folder, complete=complete, interrupted=interrupted)
+    try:
+        return close(folder, complete=complete, interrupted=interrupted)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"{folder}: interrupted while its tables were written; nothing is lost: llmbench run --resume {folder}"
+        ) from None
 
 
 def close(folder: Path, *, complete: bool, interrupted: bool = False) -> Outcome:
@@ -235,9 +246,9 @@ def new_folder(results: Path, suite: str, device: DeviceSpec, *, code: str, kind
         parent.mkdir(parents=True, exist_ok=True)
         for suffix in ("", *(f"-{i}" for i in range(2, 100))):
             try:
-                (parent / (name + suffix)).mkdir()
+                (parent / (name + suffix)).mkdir(parents=True)
                 return parent / (name + suffix)
-            except FileExistsError:
+            except (FileExistsError, FileNotFoundError):  # the latter: another run took its own back just now
                 continue
     except OSError as e:
         raise RunError(
@@ -247,7 +258,7 @@ def new_folder(results: Path, suite: str, device: DeviceSpec, *, code: str, kind
 
 
 def _take_back(folder: Path) -> None:
-    """Removes a run's folder, and those above it that were made for it: of the device, and of the suite."""
+    """Removes a run's folder, and those above it where they are empty: of the device, and of the suite."""
     shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):  # other runs are there
         folder.parent.rmdir()

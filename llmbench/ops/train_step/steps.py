@@ -19,12 +19,12 @@ from llmbench.ops.train_step.params import TrainStepParams
 
 Key = str | tuple[str, str]
 LEARNED = 20  # steps after which the loss is told: fewer than are made
-WARM = 4  # steps in a row that update weights, before those that are timed: as many as there are different data
+WARM = 4  # steps before those that are timed, in a row that update weights: as many as there are different data
 PLACES = 4  # after so many steps the data is the same again
 TURNS = (False, True, True, False, True, False, False, True)  # of steps with marks and without, in an octet
 OCTETS = range(4, 13)  # of them, or the other way round
 STEADY = 0.009  # standard error of the ratio of the two, from which on there are octets enough: a look is for 3 %
-PATIENCE_S = 10.0  # after which no octet begins beyond the least: slow steps get no more than those
+PATIENCE_S = 10.0  # for warming up beyond LEARNED steps, and again for octets beyond the least: not for slow steps
 
 
 class Steps:
@@ -99,7 +99,7 @@ class Steps:
         at each of four places once, which gives four ratios, and a drift cancels. Where ratios differ by more there are
         more octets, unless steps are slow; that is no look at their middle. On a CPU with neighbours the middles of the
         ratios of whole octets were off by more than 3 % in 12 of 100 looks, those of places in none. An octet in which
-        loss scaling left an update out tells nothing.
+        loss scaling left an update out is made again, while that may help and patience lasts.
         """
         assert self._step is not None
         step, clock, chance = self._step, PartClock(self._device), Random(SEED)
@@ -114,19 +114,21 @@ class Steps:
                 if step.scaler is not None:
                     found.update({"skipped_steps": step.skipped, "loss_scale_after": step.scaler.scale})
 
-        clean = 0  # steps in a row whose update was made
-        while clean < WARM and self._may_settle():
+        made = clean = 0  # steps, and the last of them in a row whose update was made
+        until = perf_counter() + PATIENCE_S
+        while made < WARM or (clean < WARM and self._may_settle() and (made < LEARNED or perf_counter() < until)):
             skipped = step.skipped
             one(clock.mark)
             clock.take()
-            clean = clean + 1 if step.skipped == skipped else 0
+            made, clean = made + 1, clean + 1 if step.skipped == skipped else 0
         until = perf_counter() + PATIENCE_S
         while (octets := len(ratios) // PLACES) < OCTETS.start or (
             octets < OCTETS[-1] and _standard_error(ratios) > STEADY and perf_counter() < until
         ):
             swapped, skipped = chance.random() < 0.5, step.skipped
+            may_settle = self._may_settle() and perf_counter() < until
             marked, took = self._octet([turn != swapped for turn in TURNS], one, clock)
-            if step.skipped > skipped and self._may_settle():
+            if step.skipped > skipped and may_settle:
                 continue  # loss scaling had not come down to where it leaves nothing out: another octet instead
             spent += marked
             ratios += took
