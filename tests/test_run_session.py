@@ -3,16 +3,23 @@
 import itertools
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
+
+from llmbench.errors import Interrupted
+from llmbench.run import session
+from llmbench.run.listener import Listener
+from llmbench.suite.catalog import DeviceSpec
 
 Llmbench = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -160,6 +167,39 @@ def test_ctrl_c_before_the_first_case_is_told_and_leaves_nothing(
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=60)
     assert (run.returncode, err) == (130, "llmbench: interrupted before a case was measured; nothing is kept\n")
+    assert not list(tmp_path.glob("results/*"))
+
+
+def test_ctrl_c_while_tables_are_written_says_how_to_go_on(
+    env: dict[str, str], tmp_path: Path, llmbench: Llmbench, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", env["XDG_STATE_HOME"])
+    llmbench("run", tiny, "--json")
+    folder = only_run(tmp_path)
+    before = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").unlink()
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "write_run", interrupt)
+        with pytest.raises(Interrupted, match=f"nothing is lost: llmbench run --resume {re.escape(str(folder))}$"):
+            session.resume(folder, Listener())
+    assert not (folder / "run.json").exists()
+    assert json.loads(llmbench("run", "--resume", folder, "--json").stdout)["complete"]
+    assert json.loads((folder / "run.json").read_text())["counts"] == before["counts"]
+
+
+def test_runs_of_one_suite_may_begin_and_be_taken_back_at_once(tmp_path: Path) -> None:
+    device = DeviceSpec("cuda:0", "sm90", "one of two alike")
+
+    def begin(code: str) -> None:
+        for _ in range(200):
+            session._take_back(session.new_folder(tmp_path / "results", "s", device, code=code))
+
+    with ThreadPoolExecutor(3) as runs:
+        assert list(runs.map(begin, ("a" * 7, "b" * 7, "c" * 7))) == [None] * 3
     assert not list(tmp_path.glob("results/*"))
 
 

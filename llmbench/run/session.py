@@ -1,5 +1,6 @@
 """A run from its first line to its last: folder, lock, journal, workers, and the closing of the books."""
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -242,19 +243,19 @@ def new_folder(results: Path, suite: str, device: DeviceSpec, *, code: str, kind
     """
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{code[:7]}{kind}"
     parent = results / suite / slug(device.device, device.name)
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        for suffix in ("", *(f"-{i}" for i in range(2, 100))):
-            try:
-                (parent / (name + suffix)).mkdir(parents=True)
-                return parent / (name + suffix)
-            except (FileExistsError, FileNotFoundError):  # the latter: another run took its own back just now
-                continue
-    except OSError as e:
-        raise RunError(
-            f"{parent}: cannot write results here: {e.strerror}; choose another folder with --results"
-        ) from e
-    raise RunError(f"{parent}: a hundred runs within one second")
+    why = None
+    for suffix in ("", *(f"-{i}" for i in range(2, 100))):
+        try:
+            (parent / (name + suffix)).mkdir(parents=True)
+            return parent / (name + suffix)
+        except (FileExistsError, FileNotFoundError) as e:  # another run has that name, or takes its own folders back
+            why = e.strerror
+        except OSError as e:
+            why = e.strerror
+            break
+    if parent.is_dir() and os.access(parent, os.W_OK):
+        raise RunError(f"{parent}: a hundred runs within one second")
+    raise RunError(f"{parent}: cannot write results here: {why}; choose another folder with --results")
 
 
 def _take_back(folder: Path) -> None:
