@@ -14,10 +14,11 @@ CASE = cast("Any", SimpleNamespace(label="eager step layers=4"))
 
 def lines(monkeypatch: pytest.MonkeyPatch, *, cases: int, estimate_s: float, after_s: float) -> progress.Lines:
     """A listener whose run began so many seconds ago."""
+    began = monotonic()
+    monkeypatch.setattr(progress, "monotonic", lambda: began)
     heard = progress.Lines()
     heard.begins(cases=cases, done=0, estimate_s=estimate_s)
-    now = monotonic() + after_s
-    monkeypatch.setattr(progress, "monotonic", lambda: now)
+    monkeypatch.setattr(progress, "monotonic", lambda: began + after_s)
     return heard
 
 
