@@ -34,12 +34,9 @@ def test_whatever_is_not_ok_says_what_to_do_and_whatever_is_ok_says_nothing() ->
 
 
 def test_an_examination_is_quick() -> None:
-    took = []
-    for _ in range(5):  # the best of them: other tests run beside this one
-        start = time.perf_counter()
-        examine()
-        took.append(time.perf_counter() - start)
-    assert min(took) < 1.0
+    start = time.perf_counter()
+    examine()
+    assert time.perf_counter() - start < 1.0
 
 
 def test_a_machine_without_nvml_says_why() -> None:

@@ -11,7 +11,7 @@ from torch_bugs import flex_reads_beyond
 
 from llmbench.kernels.attention import naive_attention
 from llmbench.ops import OPS, attention
-from llmbench.ops.attention import AttentionParams, attention_cost
+from llmbench.ops.attention import AttentionParams, attention_cost, packed
 from llmbench.ops.attention import oracle as attention_oracle
 from llmbench.ops.op import Expected, Unavailable
 from llmbench.ops.oracle import expected
@@ -107,10 +107,9 @@ def test_every_compiled_implementation_passes_in_every_phase(name: str, dtype: s
     impl, p = attention.impls[name], with_(SMALL, dtype=dtype)
     if name == "flex" and flex_reads_beyond(keys=p.keys, head_dim=p.head_dim):
         p = with_(p, seq_len=p.seq_len + 3)
-    try:
-        fn = build(impl, p, device="cpu")
-    except Unavailable as e:
-        pytest.skip(str(e))
+    if name == "flex" and not packed._is_made_for_this_cpu():
+        pytest.skip("torch compiles no FlexAttention for this CPU")
+    fn = build(impl, p, device="cpu")
     for phase in impl.phases:
         if impl.why_unavailable(phase, device_type="cpu"):
             continue

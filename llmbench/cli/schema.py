@@ -20,7 +20,7 @@ class What(StrEnum):
 
 
 def _gate_schema() -> dict[str, Any]:
-    from llmbench.report.gate_schema import gate_schema  # its statistics import scipy, which takes a second
+    from llmbench.report.gate_schema import gate_schema  # its statistics import scipy, which takes half a second
 
     return gate_schema()
 
