@@ -1,7 +1,9 @@
 """Runs through the real command line: what is stored, and that whatever kills a run leaves one that can go on."""
 
+import errno
 import itertools
 import json
+import os
 import random
 import re
 import signal
@@ -16,7 +18,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from llmbench.errors import Interrupted
+from llmbench.errors import Interrupted, RunError
 from llmbench.run import session
 from llmbench.run.listener import Listener
 from llmbench.suite.catalog import DeviceSpec
@@ -201,6 +203,18 @@ def test_runs_of_one_suite_may_begin_and_be_taken_back_at_once(tmp_path: Path) -
     with ThreadPoolExecutor(3) as runs:
         assert list(runs.map(begin, ("a" * 7, "b" * 7, "c" * 7))) == [None] * 3
     assert not list(tmp_path.glob("results/*"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ENOENT])
+def test_what_keeps_a_folder_from_being_made_is_told(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(RunError, match=f": cannot write results here: {os.strerror(number)}; choose another folder"):
+        session.new_folder(tmp_path / "results", "s", DeviceSpec("cpu", "cpu", "some cpu"), code="a" * 7)
 
 
 def test_a_second_run_on_the_same_device_exits_3_and_names_the_first(

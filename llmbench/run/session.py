@@ -1,6 +1,5 @@
 """A run from its first line to its last: folder, lock, journal, workers, and the closing of the books."""
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -243,6 +242,7 @@ def new_folder(results: Path, suite: str, device: DeviceSpec, *, code: str, kind
     """
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{code[:7]}{kind}"
     parent = results / suite / slug(device.device, device.name)
+    refused = "{}: cannot write results here: {}; choose another folder with --results"
     why = None
     for suffix in ("", *(f"-{i}" for i in range(2, 100))):
         try:
@@ -251,11 +251,8 @@ def new_folder(results: Path, suite: str, device: DeviceSpec, *, code: str, kind
         except (FileExistsError, FileNotFoundError) as e:  # another run has that name, or takes its own folders back
             why = e.strerror
         except OSError as e:
-            why = e.strerror
-            break
-    if parent.is_dir() and os.access(parent, os.W_OK):
-        raise RunError(f"{parent}: a hundred runs within one second")
-    raise RunError(f"{parent}: cannot write results here: {why}; choose another folder with --results")
+            raise RunError(refused.format(parent, e.strerror)) from e
+    raise RunError(f"{parent}: a hundred runs within one second" if parent.is_dir() else refused.format(parent, why))
 
 
 def _take_back(folder: Path) -> None:
